@@ -1,0 +1,86 @@
+"""Every option there is. A flag, a Python argument and a TOML key have the same name and meaning.
+
+None of these classes computes or reads anything: defaults live here, the planner fills in what says "auto" or None.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(Section):
+    """How the data are read, cleaned and split."""
+
+    text: str | None = Field(None, description="column that holds the text; found by itself when there is one")
+    group: str | None = Field(None, description="column whose rows stay together in a split: patient, speaker, session")
+    unit: Literal["auto", "file", "line", "paragraph"] = Field("auto", description="what one example of a .txt is")
+    min_chars: Annotated[int, Field(ge=0)] = Field(1, description="shorter texts are quarantined, in characters")
+    image_size: Annotated[int, Field(ge=0)] = Field(0, description="side of the working image in pixels; 0: from data")
+    tokenizer: Literal["auto", "bpe", "char", "word"] = Field("auto", description="auto: what the objective asks for")
+    vocab_size: Annotated[int, Field(ge=0)] = Field(0, description="entries of the tokenizer; 0: by amount of text")
+    validation_share: Share = Field(0.05, description="share of the training rows held out to watch and to stop")
+    test_share: Share = Field(0.2, description="share of labelled rows for the final score, if no split is given")
+    folds: Annotated[int, Field(ge=2)] = Field(5, description="folds, when labels are too few for a test set")
+    transductive: bool = Field(False, description="pretrain on the inputs of test rows too; the verdict says so")
+
+
+class TrainSettings(Section):
+    """How a stage trains. What is None comes from the learner's SETUP, the plan, or the size."""
+
+    optimizer: Literal["auto", "adamw", "muon", "adagrad"] = "auto"
+    lr: Positive | None = Field(None, description="peak learning rate")
+    weight_decay: Annotated[float, Field(ge=0.0)] | None = None
+    warmup: Share = Field(0.05, description="share of the steps with a rising learning rate")
+    clip: Annotated[float, Field(ge=0.0)] = Field(1.0, description="largest gradient norm; 0: no clipping")
+    ema: Share = Field(0.0, description="decay of the moving average of the weights; 0: none")
+    batch_size: Count | None = Field(None, description="examples of a step, over all micro-batches")
+    micro_batch: Count | None = Field(None, description="examples of one forward pass; default: the whole batch")
+    seq_len: Count | None = Field(None, description="tokens of a window")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    freeze: tuple[str, ...] = Field((), description="parameters whose names match one of these patterns do not train")
+    patience: Annotated[int, Field(ge=0)] = Field(0, description="evaluations without progress before stopping; 0: off")
+    evaluations: Count = Field(10, description="how often the validation rows are scored")
+    save_every_s: Positive = Field(60.0, description="seconds between checkpoints")
+    keep: Count = Field(3, description="checkpoints kept")
+
+
+class ProveSettings(Section):
+    """How the comparison is made."""
+
+    draws: Annotated[int, Field(ge=2)] = Field(5, description="label subsets drawn; below 5 only for tests")
+    labels: tuple[int, ...] = Field((), description="label counts to compare at; empty: by the number of labels")
+    arms: tuple[str, ...] = Field((), description="arms to run; empty: all that apply")
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+
+
+class Settings(Section):
+    """The whole configuration; the top level are the common flags."""
+
+    minutes: Positive | None = Field(None, description="wall-clock bound of the whole command")
+    steps: Count | None = Field(None, description="exact number of pretraining steps, instead of minutes")
+    seed: Annotated[int, Field(ge=0)] = 0
+    size: Literal["auto", "nano", "micro", "mini", "small", "base"] = "auto"
+    objective: str = Field("auto", description="pretext task: a file name of seedbed/objectives, or auto")
+    trunk: str = Field("auto", description="backbone: a file name of seedbed/models, or auto")
+    label: str | None = Field(None, description="column that holds the label")
+    task: str = "classify"
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="processor threads; 0: all cores")
+    device: str = "auto"
+    data: DataSettings = DataSettings()
+    pretrain: TrainSettings = TrainSettings()
+    finetune: TrainSettings = TrainSettings(patience=5, evaluations=20)
+    prove: ProveSettings = ProveSettings()
+    objective_options: dict[str, Any] = Field({}, description="options of the objective's own Config")
+    task_options: dict[str, Any] = Field({}, description="options of the task's own Config")
