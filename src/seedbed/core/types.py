@@ -155,7 +155,7 @@ class Setup:
         modalities: which readers' batches it understands.
         trunks: trunks it can train, the preferred first.
         tokenizer: "bpe", "char" or "word"; "" for data without one. The first is what the planner takes.
-        items: "chunks" (every document in consecutive windows, no token lost) or "whole" (one item an example, cropped).
+        items: "chunks" (every document in consecutive windows, no token lost) or "whole" (one item a row, cropped).
         seq_len: tokens of a window, 0 for data without a length.
         batch_size: examples (or windows) of one step, over all micro-batches and ranks.
         optimizer: "adamw", "muon", "adagrad".
