@@ -1,0 +1,134 @@
+"""From decisions to a learner ready to train: the same for pretraining and for fine-tuning."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from seedbed.core.config import validate_options
+from seedbed.core.errors import UsageError, nearest
+from seedbed.core.find import find
+from seedbed.core.rng import fold
+from seedbed.core.types import Facts, Learner
+from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder
+from seedbed.train.optim import Ema, make_optimizers
+from seedbed.train.state import Horizon, Training
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything decided about one stage before its step 0; stored, so that a resumed stage is exact.
+
+    Attributes:
+        kind: "objectives" or "tasks".
+        name: the learner's file name.
+        options: of its own Config.
+        items, seq_len, batch_size, micro_batch: what a step sees (see core.types.Setup).
+        steps: planned number of steps.
+        patience: evaluations without progress before stopping; 0 for never.
+        evaluations: how often the validation rows are scored.
+    """
+
+    kind: str
+    name: str
+    options: dict[str, Any]
+    items: str
+    seq_len: int
+    batch_size: int
+    micro_batch: int | None
+    optimizer: str
+    lr: float
+    weight_decay: float
+    warmup: float
+    clip: float
+    ema: float
+    freeze: tuple[str, ...]
+    steps: int
+    seed: int
+    patience: int = 0
+    evaluations: int = 10
+    save_every_s: float = 60.0
+    keep: int = 3
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, accepted by `Stage.from_json`."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Stage:
+        """The stage that was stored."""
+        return Stage(**{**values, "freeze": tuple(values["freeze"])})
+
+
+def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Training:
+    """Build learner and optimisers.
+
+    Args:
+        stage: what was decided.
+        facts: of the prepared data.
+        encoder: a pretrained encoder, trained further in place, or the description of a new one.
+
+    Raises:
+        UsageError: unknown learner or option, or a learner that does not understand this modality.
+    """
+    module = find(stage.kind, stage.name)
+    if facts.modality not in module.setup.modalities:
+        raise UsageError(
+            f"{stage.name} does not work on {facts.modality} data.",
+            found=f"It understands: {', '.join(module.setup.modalities)}.",
+            fix="Choose another --objective, or leave the choice to the planner: --objective auto.",
+        )
+    torch.default_generator.manual_seed(fold(stage.seed, "init", stage.kind))
+    if isinstance(encoder, EncoderSpec):
+        encoder = build_encoder(encoder, facts)
+    config = validate_options(module.config_class, stage.options, f"{stage.kind[:-1]}_options")
+    learner = module.learner_class(config, nn.ModuleDict({facts.modality: encoder}), facts)
+    frozen = frozen_names(learner, stage.freeze)
+    optimizers = {
+        player: make_optimizers(learner, player, stage.optimizer, stage.lr, stage.weight_decay, stage.freeze)
+        for player in learner.players
+    }
+    base_lrs = {
+        player: [[float(group["lr"]) for group in optimizer.param_groups] for optimizer in made]
+        for player, made in optimizers.items()
+    }
+    return Training(
+        learner=learner,
+        config=config,
+        views=module.views,
+        optimizers=optimizers,
+        base_lrs=base_lrs,
+        facts=facts,
+        seed=stage.seed,
+        horizon=Horizon(((0, stage.steps),)),
+        warmup=stage.warmup,
+        clip=stage.clip,
+        micro_batch=stage.micro_batch,
+        ema=Ema(learner, stage.ema) if stage.ema else None,
+        frozen=frozen,
+    )
+
+
+def frozen_names(learner: Learner, patterns: tuple[str, ...]) -> frozenset[str]:
+    """Names of the parameters that match one of the regular expressions.
+
+    Raises:
+        UsageError: a pattern matches nothing; the nearest parameter name is offered.
+    """
+    names = [name for name, _ in learner.named_parameters()]
+    frozen: set[str] = set()
+    for pattern in patterns:
+        matched = {name for name in names if re.search(pattern, name)}
+        if not matched:
+            raise UsageError(
+                f'freeze pattern "{pattern}" matches no parameter.',
+                found=f"Parameters begin with: {', '.join(sorted({name.rsplit('.', 1)[0] for name in names})[:12])}.",
+                cause=nearest(pattern, names),
+                fix="Correct the pattern; it is a regular expression searched in the full name.",
+            )
+        frozen |= matched
+    return frozenset(frozen)

@@ -1,0 +1,187 @@
+"""The one loop: every modality, both stages, any number of players.
+
+`steps` is a generator; whoever wants another driver writes another `for` over it. A learner returns sums and counts;
+the loop adds them over micro-batches and divides once. All randomness is a function of (seed, step, ...), so what has
+to be saved is weights, optimisers and the step number.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from seedbed.core.device import Machine, autocast
+from seedbed.core.errors import TrainingError, UsageError
+from seedbed.core.rng import fold, keys_for
+from seedbed.core.types import Batch, Loss, Moment
+from seedbed.train.optim import clip_, schedule
+from seedbed.train.scoring import Sums
+from seedbed.train.state import Training
+
+SKIPS_ALLOWED = 3
+SKIP_WINDOW = 50
+
+
+class Step(NamedTuple):
+    """What one optimiser step was.
+
+    Attributes:
+        step: steps done after this one.
+        losses: player -> mean loss per unit.
+        units: units counted in the first player's loss.
+        positions: real input positions (tokens, patches or examples) of the batch.
+        metrics: name -> mean.
+        grad_norm: of the first player, before clipping.
+        lr: learning rate of the first parameter group.
+        skipped: whether the update was left out.
+        seconds: duration.
+    """
+
+    step: int
+    losses: dict[str, float]
+    units: float
+    positions: int
+    metrics: dict[str, float]
+    grad_norm: float
+    lr: float
+    skipped: bool
+    seconds: float
+
+
+def steps(training: Training, batch_at: Callable[[int], Batch], machine: Machine) -> Iterator[Step]:
+    """Train to the horizon, one optimiser step of every player an item.
+
+    Args:
+        training: changed in place; after each item it is what a checkpoint of that step must hold.
+        batch_at: the global batch of a step, pure in the step.
+        machine: device, threads and precision.
+
+    Raises:
+        UsageError: a coupled learner was asked to split its batch.
+        TrainingError: too many steps in a short while were not finite.
+    """
+    training.learner.train()
+    while training.step < training.horizon.total:
+        started = time.perf_counter()
+        batch = batch_at(training.step)
+        item = _one_step(training, batch.to(torch.device(machine.device)), machine, started)
+        training.step += 1
+        _stop_when_hopeless(training, batch, item)
+        yield item
+
+
+def _one_step(training: Training, batch: Batch, machine: Machine, started: float) -> Step:
+    learner, step = training.learner, training.step
+    _refuse_splitting(training, batch)
+    factor = schedule(training.horizon.progress(step), 1.0, training.warmup)
+    sums = {player: Sums() for player in learner.players}
+    norms: list[float] = []
+    skipped = False
+    for player in learner.players:
+        trained = _only_gradients_of(training, player)
+        parts = batch.split(training.micro_batch or max(len(batch), 1))
+        for index, part in enumerate(parts):
+            loss = _loss(training, part, player, index, machine)
+            sums[player].add(loss)
+            if loss.total.requires_grad:
+                loss.total.backward()
+        finite = _update(training, player, trained, sums[player], factor, norms)
+        skipped = skipped or not finite
+    _all_require_gradients(training)
+    if skipped:
+        training.skipped.append(step)
+    else:
+        learner.after_step(step)
+        if training.ema is not None:
+            training.ema.update(learner)
+    first = learner.players[0]
+    return Step(
+        step=step + 1,
+        losses={player: part.loss for player, part in sums.items()},
+        units=sums[first].count,
+        positions=sum(int(padded.keep.sum()) for padded in batch.inputs.values()),
+        metrics={name: value for part in sums.values() for name, value in part.means().items()},
+        grad_norm=norms[0],
+        lr=training.base_lrs[first][0][0] * factor,
+        skipped=skipped,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _loss(training: Training, part: Batch, player: str, index: int, machine: Machine) -> Loss:
+    """Views and loss of one micro-batch; dropout is seeded by where it is used."""
+    step = training.step
+    progress = training.horizon.progress(step)
+    moment = Moment(keys_for(training.seed, part, step), step, progress, True, training.facts)
+    with torch.no_grad():
+        views = training.views(part, training.config, moment)
+    # torch.manual_seed seeds every back end and costs 370 us; the default generator alone costs 5
+    torch.default_generator.manual_seed(fold(training.seed, "forward", step, player, index))
+    with autocast(machine):
+        loss: Loss = training.learner(views, player)
+    return loss
+
+
+def _update(
+    training: Training, player: str, trained: list[Tensor], sums: Sums, factor: float, norms: list[float]
+) -> bool:
+    """Divide the summed gradients once, clip, step; returns False when something was not finite."""
+    grads = [parameter.grad for parameter in trained if parameter.grad is not None]
+    if sums.count:
+        for grad in grads:
+            grad.div_(sums.count)
+    norms.append(clip_(trained, training.clip))
+    finite = math.isfinite(sums.total) and math.isfinite(norms[-1])
+    for optimizer, peaks in zip(training.optimizers[player], training.base_lrs[player], strict=True):
+        if finite and sums.count:
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * factor
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return finite
+
+
+def _only_gradients_of(training: Training, player: str) -> list[Tensor]:
+    """Let only this player's trainable parameters ask for gradients; returns them."""
+    learner = training.learner
+    mine = {id(parameter) for parameter in learner.parameters_of(player)}
+    trained: list[Tensor] = []
+    for name, parameter in learner.named_parameters():
+        wanted = id(parameter) in mine and name not in training.frozen
+        parameter.requires_grad_(wanted)
+        if wanted:
+            trained.append(parameter)
+    return trained
+
+
+def _all_require_gradients(training: Training) -> None:
+    for name, parameter in training.learner.named_parameters():
+        parameter.requires_grad_(name not in training.frozen)
+
+
+def _refuse_splitting(training: Training, batch: Batch) -> None:
+    learner, size = training.learner, training.micro_batch
+    if size is not None and size < len(batch) and learner.coupled:
+        raise UsageError(
+            f"micro_batch = {size} with {type(learner).__name__}: its loss couples the examples of a batch.",
+            found=f"A batch of {len(batch)} examples would be split into different, smaller problems.",
+            fix=f"Set batch_size to {size} or less, or choose an objective that is not coupled.",
+        )
+
+
+def _stop_when_hopeless(training: Training, batch: Batch, item: Step) -> None:
+    recent = [step for step in training.skipped if step > training.step - SKIP_WINDOW]
+    if item.skipped and len(recent) >= SKIPS_ALLOWED:
+        ids = ", ".join(f"{number & (2**64 - 1):016x}" for number in batch.ids_B[:8].tolist())
+        raise TrainingError(
+            f"Training stopped at step {item.step}: loss or gradient was not finite in steps "
+            f"{', '.join(str(step + 1) for step in recent)}.",
+            found=f"losses {item.losses}, gradient norm {item.grad_norm:.3g}; first example ids of the batch: {ids}",
+            cause="The learning rate is too high for this model, or an input holds extreme values.",
+            fix="Lower it, for example --set pretrain.lr=1e-4, or train in float32: --set pretrain.precision=float32.",
+        )
