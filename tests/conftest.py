@@ -15,7 +15,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 def deterministic_torch() -> None:
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by torch at import
 
 
 @pytest.fixture(autouse=True)
