@@ -1,0 +1,192 @@
+"""The machine: device, threads, precision, memory; the only place that asks what the hardware can do."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from seedbed.core.errors import MachineError, UsageError, nearest
+from seedbed.core.settings import Settings
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+# bfloat16 costs accuracy: it must be clearly faster, not by the noise of one timing.
+WORTH_IT = 1.2
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run may use; written into its plan.
+
+    Attributes:
+        device: "cpu", "cuda" or "mps".
+        threads: processor threads torch computes with.
+        precision: "float32", or "bfloat16" for matrix products under autocast.
+        memory_bytes: of the device; on a CPU what the container allows, where there is one.
+        cores: processor cores this process may use.
+        processor: its name, or that of the graphics card.
+    """
+
+    device: str
+    threads: int
+    precision: str
+    memory_bytes: int
+    cores: int
+    processor: str
+
+
+def detect(settings: Settings) -> Machine:
+    """What is there, as far as the settings leave it open; takes well under a second.
+
+    Raises:
+        UsageError: an unknown device.
+        MachineError: a device that is not there.
+    """
+    device = _device(settings.device)
+    cores = _cores()
+    threads = settings.threads or cores
+    precision = settings.pretrain.precision
+    if precision == "auto":
+        precision = _precision(device, threads)
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        return Machine(device, threads, precision, properties.total_memory, cores, properties.name)
+    return Machine(device, threads, precision, _memory_bytes(), cores, _processor())
+
+
+def configure(machine: Machine) -> None:
+    """Make torch compute the same bits each time: fixed threads and deterministic kernels, for the whole process."""
+    torch.set_num_threads(machine.threads)
+    if machine.device == "cuda":
+        # cuBLAS repeats itself only with a fixed workspace, which it reads when first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # Filling fresh memory is for finding bugs; it costs a pass over every tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def autocast(machine: Machine) -> AbstractContextManager[object]:
+    """Where forward passes run: under autocast in bfloat16, else plainly."""
+    if machine.precision == "bfloat16":
+        return torch.autocast(machine.device, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has held so far; 0 where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # ru_maxrss would also count what the parent held when it started this process.
+        lines = status.read_text().splitlines()
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 0
+
+
+def _device(wanted: str) -> str:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if wanted not in there:
+        raise UsageError(
+            f'There is no device "{wanted}".', cause=nearest(wanted, DEVICES), fix=f"One of: {', '.join(DEVICES)}."
+        )
+    if not there[wanted]:
+        raise MachineError(
+            f'The device "{wanted}" is not there.',
+            found=f"torch {torch.__version__} sees {', '.join(name for name in there if there[name])}",
+            cause="No such hardware, no driver, or a build of torch without support for it.",
+            fix="Leave --device out, or install a torch built for it.",
+        )
+    return wanted
+
+
+def _cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    quota = _first_line(Path("/sys/fs/cgroup/cpu.max")).split()
+    if len(quota) == 2 and quota[0].isdigit():
+        cores = min(cores, max(1, round(int(quota[0]) / int(quota[1]))))
+    return cores
+
+
+def _memory_bytes() -> int:
+    limits = [
+        _first_line(Path(path))
+        for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    ]
+    sizes = [int(limit) for limit in limits if limit.isdigit()]
+    if sys.platform != "win32":
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(sizes, default=0)
+
+
+def _processor() -> str:
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _has_bfloat16() -> bool:
+    flags = next((line for line in _lines(Path("/proc/cpuinfo")) if line.startswith("flags")), "").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _first_line(path: Path) -> str:
+    return next(iter(_lines(path)), "")
+
+
+@functools.cache
+def _precision(device: str, threads: int) -> str:
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    if device == "mps" or not _has_bfloat16():
+        return "float32"
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return "bfloat16" if _speedup() >= WORTH_IT else "float32"
+    finally:
+        torch.set_num_threads(before)
+
+
+def _speedup() -> float:
+    """How much faster a matrix product as in a small model's layer is in bfloat16, casts included."""
+    values_ND, weights_DD = torch.ones(1024, 256), torch.ones(256, 1024)
+
+    def full() -> None:
+        values_ND @ weights_DD
+
+    def half() -> None:
+        (values_ND.bfloat16() @ weights_DD.bfloat16()).float()
+
+    return _best_s(full) / _best_s(half)
+
+
+def _best_s(run: Callable[[], None], repeats: int = 7) -> float:
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)

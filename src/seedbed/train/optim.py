@@ -1,0 +1,254 @@
+"""Optimisers, the learning rate over time, clipping and moving averages: plain functions over a learner's parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from seedbed.core.errors import UsageError, nearest
+from seedbed.core.types import Learner
+
+OPTIMIZERS = ("adamw", "muon", "adagrad")
+BETAS = (0.9, 0.99)
+
+# What a parameter is to an optimiser.
+SPARSE, HIDDEN, MATRIX, PLAIN = "sparse", "hidden", "matrix", "plain"
+
+_MATRIX_MODULES = (nn.Linear, nn.modules.conv._ConvNd)
+_IN_TRUNK = re.compile(r"encoders\.[^.]+\.trunk\.")
+
+
+def frozen_names(learner: Learner, freeze: Sequence[str]) -> set[str]:
+    """Names of the parameters that match one of the patterns (`*` also matches dots).
+
+    Raises:
+        UsageError: a pattern matches nothing.
+    """
+    names = [name for name, _ in learner.named_parameters()]
+    frozen: set[str] = set()
+    for pattern in freeze:
+        matched = {name for name in names if fnmatchcase(name, pattern)}
+        if not matched:
+            raise UsageError(
+                f'The freeze pattern "{pattern}" matches no parameter.',
+                found=f"{len(names)} parameters, among them {', '.join(names[:3])}",
+                cause=nearest(pattern, names),
+                fix='Name parameters as in "encoders.*"; the names are those in model.safetensors.',
+            )
+        frozen |= matched
+    return frozen
+
+
+def trainable(learner: Learner, player: str, freeze: Sequence[str] = ()) -> dict[str, nn.Parameter]:
+    """What a player's step changes: its parameters by name, without the frozen ones.
+
+    Raises:
+        UsageError: a pattern matches nothing, or nothing is left to train.
+    """
+    own = {id(parameter) for parameter in learner.parameters_of(player)}
+    frozen = frozen_names(learner, freeze)
+    left = {n: p for n, p in learner.named_parameters() if id(p) in own and n not in frozen}
+    if not left:
+        raise UsageError(
+            f'Nothing is left to train for "{player}".',
+            found=f"all its parameters match {list(freeze)}",
+            fix="Take a pattern out of `freeze`.",
+        )
+    return left
+
+
+def eval_frozen_(learner: Learner, freeze: Sequence[str]) -> None:
+    """Put every module whose parameters are all frozen into evaluation mode: batch statistics move without gradients."""
+    frozen = frozen_names(learner, freeze)
+    ids = {id(p) for n, p in learner.named_parameters() if n in frozen}
+    for module in learner.modules():
+        parameters = list(module.parameters())
+        if parameters and all(id(p) in ids for p in parameters):
+            module.eval()
+
+
+def kinds(learner: Learner) -> dict[str, str]:
+    """Parameter name -> "sparse", "hidden", "matrix" or "plain".
+
+    sparse: a table whose gradient is sparse. hidden: a 2-D weight inside a trunk. matrix: any other weight of a linear
+    or convolution layer. plain: embeddings, positions, norms and biases, which never decay.
+    """
+    tables: dict[int, str] = {}
+    weights: set[int] = set()
+    for module in learner.modules():
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+            tables[id(module.weight)] = SPARSE if module.sparse else PLAIN
+        elif isinstance(module, _MATRIX_MODULES):
+            weights.add(id(module.weight))
+    found = {}
+    for name, parameter in learner.named_parameters():
+        if id(parameter) in tables:
+            found[name] = tables[id(parameter)]
+        elif parameter.ndim == 2 and _IN_TRUNK.match(name):
+            found[name] = HIDDEN
+        else:
+            found[name] = MATRIX if id(parameter) in weights else PLAIN
+    return found
+
+
+def param_groups(learner: Learner, player: str, freeze: Sequence[str] = ()) -> dict[str, list[nn.Parameter]]:
+    """A player's trainable parameters by kind, in the learner's order."""
+    kind_of = kinds(learner)
+    groups: dict[str, list[nn.Parameter]] = {SPARSE: [], HIDDEN: [], MATRIX: [], PLAIN: []}
+    for name, parameter in trainable(learner, player, freeze).items():
+        groups[kind_of[name]].append(parameter)
+    return groups
+
+
+def make_optimizers(
+    learner: Learner, player: str, name: str, lr: float, weight_decay: float, freeze: Sequence[str] = ()
+) -> list[Optimizer]:
+    """The optimisers of one player; together they hold each of its trainable parameters once.
+
+    "adamw" is AdamW. "muon" is Muon on the 2-D weights inside the trunk and AdamW for the rest, with one learning rate
+    because Muon's update is scaled to AdamW's size. "adagrad" is Adagrad throughout, without decay, for which torch
+    has only the coupled form. Tables with sparse gradients are Adagrad's under every name.
+
+    Args:
+        learner: whose parameters.
+        player: which of its players.
+        name: "adamw", "muon" or "adagrad".
+        lr: peak learning rate, see `set_lr_`.
+        weight_decay: decoupled, on matrices only.
+        freeze: patterns of names that do not train.
+
+    Raises:
+        UsageError: an unknown name, a pattern that matches nothing, or nothing to train.
+
+    Source: Loshchilov and Hutter 2019 (AdamW); Jordan 2024 (Muon); Liu et al. 2025, arXiv:2502.16982 (one learning
+        rate for both); Duchi et al. 2011 (Adagrad).
+    """
+    if name not in OPTIMIZERS:
+        raise UsageError(
+            f'There is no optimizer "{name}".', cause=nearest(name, OPTIMIZERS), fix=f"One of: {', '.join(OPTIMIZERS)}."
+        )
+    groups = param_groups(learner, player, freeze)
+    sparse, hidden = groups[SPARSE], groups[HIDDEN]
+    matrices, plain = groups[MATRIX], groups[PLAIN]
+    if name != "muon":
+        matrices, hidden = hidden + matrices, []
+    dense = [
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in ((matrices, weight_decay), (plain, 0.0))
+        if parameters
+    ]
+    optimizers: list[Optimizer] = []
+    if hidden:
+        optimizers.append(torch.optim.Muon(hidden, lr, weight_decay, adjust_lr_fn="match_rms_adamw"))
+    # The fused forms are one pass over memory: ten times faster than the loops on a CPU.
+    if dense and name == "adagrad":
+        optimizers.append(torch.optim.Adagrad(matrices + plain, lr, fused=True))
+    elif dense:
+        optimizers.append(torch.optim.AdamW(dense, lr, BETAS, fused=True))
+    if sparse:
+        optimizers.append(torch.optim.Adagrad(sparse, lr, foreach=False))
+    return optimizers
+
+
+def schedule(step: int, total: int, warmup: float) -> float:
+    """The share of the peak learning rate at a step: up in a line, then down in a line to zero at `total`.
+
+    Args:
+        step: 0 is the first; the last, total - 1, is still above zero.
+        total: steps of the stage.
+        warmup: share of the steps that rise.
+    """
+    rising = round(warmup * total)
+    up = (step + 1) / (rising + 1)
+    down = (total - step) / max(1, total - rising)
+    return max(0.0, min(1.0, up, down))
+
+
+def set_lr_(optimizers: Iterable[Optimizer], lr: float) -> None:
+    """Give every group of every optimiser this learning rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+
+
+def clip_(parameters: Iterable[nn.Parameter], norm: float) -> float:
+    """Scale all gradients together so that their norm is at most `norm`.
+
+    Gradients are left alone when `norm` is 0, and when their norm is not finite: the caller skips that step. Sparse
+    gradients are merged first (the norm of unmerged ones is wrong), which their optimiser would do anyway.
+
+    Returns:
+        The norm before clipping.
+    """
+    values: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        if parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()
+            values.append(parameter.grad.values())
+        else:
+            values.append(parameter.grad)
+    if not values:
+        return 0.0
+    total = float(nn.utils.get_total_norm(values))
+    if 0.0 < norm < total < float("inf"):
+        for value in values:
+            value.mul_(norm / total)
+    return total
+
+
+class Ema:
+    """A moving average of a learner's floating parameters and buffers, kept in float32.
+
+    Args:
+        learner: what is averaged.
+        decay: weight of the past once warm; it starts lower, so that a short run does not remember its first weights.
+
+    Source: the warm-up is that of TensorFlow's ExponentialMovingAverage, min(decay, (1 + n) / (10 + n)).
+    """
+
+    def __init__(self, learner: Learner, decay: float) -> None:
+        self.learner, self.decay = learner, decay
+        self.averages = {name: value.detach().to(torch.float32, copy=True) for name, value in self._live().items()}
+
+    def _live(self) -> dict[str, Tensor]:
+        named: list[tuple[str, Tensor]] = [*self.learner.named_parameters(), *self.learner.named_buffers()]
+        return {name: value for name, value in named if value.is_floating_point()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after optimiser step `step`, 0 being the first."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in self._live().items():
+            self.averages[name].lerp_(value.float(), 1 - decay)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Inside, the learner holds the averages; afterwards its own values again, bit for bit."""
+        own = {name: value.detach().clone() for name, value in self._live().items()}
+        try:
+            self._copy_(self.averages)
+            yield
+        finally:
+            self._copy_(own)
+
+    @torch.no_grad()
+    def _copy_(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in self._live().items():
+            value.copy_(values[name])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averages by name; with the step they are the whole state."""
+        return dict(self.averages)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from saved averages of the same learner."""
+        for name, average in self.averages.items():
+            average.copy_(state[name])
