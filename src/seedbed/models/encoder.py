@@ -1,0 +1,135 @@
+"""The encoder: stem and trunk, the only thing carried from pretraining to fine-tuning."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+import seedbed.models
+from seedbed.core.errors import UsageError, nearest
+from seedbed.core.types import Facts
+from seedbed.models.stems import BY_NAME, Stem
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Everything, beside the facts of the data, that is needed to build an encoder again; JSON-able by `asdict`.
+
+    Attributes:
+        modality: "text" or "image".
+        stem: name of the stem.
+        trunk: file of seedbed/models that holds the trunk.
+        size: row of that file's SIZES the options came from.
+        options: fields of the trunk's Config.
+    """
+
+    modality: str
+    stem: str
+    trunk: str
+    size: str
+    options: dict[str, Any]
+
+
+class Encoder(nn.Module):
+    """A stem and a trunk of the same width."""
+
+    def __init__(self, spec: EncoderSpec, stem: Stem, trunk: nn.Module) -> None:
+        super().__init__()
+        self.spec = spec
+        self.width: int = spec.options["width"]
+        self.stem = stem
+        self.trunk = trunk
+
+    def forward(self, values: Tensor, keep: Tensor, causal: bool = False) -> Tensor:
+        """States of all positions.
+
+        Args:
+            values: tokens_BN (int64), or pixels_BCYX (uint8, or floating point in 0..1).
+            keep: keep_BN for text, with padding at the end only; keep_B for images.
+            causal: whether a position sees only itself and those before it.
+
+        Returns:
+            states_BND after the final norm; at padded positions they mean nothing.
+        """
+        x_BND, keep_BN = self.stem(values, keep)
+        states_BND: Tensor = self.trunk(x_BND, keep_BN, causal)
+        return states_BND
+
+    def pooled(self, values: Tensor, keep: Tensor) -> Tensor:
+        """One vector an example, pooled_BD: the weighted mean of a text, the class token of an image, the one state."""
+        return self.stem.pool(self(values, keep), values, keep)
+
+
+def available_trunks() -> list[str]:
+    """Names of the files of seedbed/models that hold a trunk."""
+    names = sorted(found.name for found in pkgutil.iter_modules(seedbed.models.__path__))
+    return [name for name in names if "Trunk" in vars(importlib.import_module(f"seedbed.models.{name}"))]
+
+
+def make_spec(modality: str, trunk: str, size: str, facts: Facts) -> EncoderSpec:
+    """Describe an encoder by names.
+
+    Args:
+        modality: "text" or "image".
+        trunk: one of `available_trunks()`.
+        size: one of the trunk's sizes for that modality, such as "nano" or "micro".
+        facts: counts of the training rows.
+
+    Raises:
+        UsageError: an unknown trunk or size, a trunk that cannot take the modality, or data without a shape.
+    """
+    module = _trunk_module(trunk)
+    if modality not in module.STEMS:
+        able = [name for name in available_trunks() if modality in _trunk_module(name).STEMS]
+        raise UsageError(
+            f'The trunk "{trunk}" cannot read {modality}.',
+            found=f"It reads: {', '.join(module.STEMS)}.",
+            fix=f"For {modality} choose --trunk {' or '.join(able)}.",
+        )
+    sizes = module.SIZES[modality]
+    if size not in sizes:
+        raise UsageError(
+            f'The trunk "{trunk}" has no size "{size}" for {modality}.',
+            cause=nearest(size, sizes),
+            fix=f"Choose --size {' or '.join(sizes)}.",
+        )
+    _check_facts(modality, facts)
+    return EncoderSpec(modality, module.STEMS[modality], trunk, size, asdict(sizes[size]))
+
+
+def build_encoder(spec: EncoderSpec, facts: Facts) -> Encoder:
+    """Build an encoder, initialised from torch's global generator: the caller seeds it.
+
+    Args:
+        spec: from `make_spec`, or read back from a model folder.
+        facts: the same that the spec was made with: vocabulary, document counts, image shape and pixel statistics.
+    """
+    module = _trunk_module(spec.trunk)
+    config = module.Config(**spec.options)
+    return Encoder(spec, BY_NAME[spec.stem](facts, config.width), module.Trunk(config))
+
+
+def num_parameters(module: nn.Module) -> int:
+    """How many numbers a module learns, those shared counted once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _trunk_module(name: str) -> ModuleType:
+    known = available_trunks()
+    if name not in known:
+        raise UsageError(
+            f'There is no trunk "{name}".', cause=nearest(name, known), fix=f"Choose --trunk {' or '.join(known)}."
+        )
+    return importlib.import_module(f"seedbed.models.{name}")
+
+
+def _check_facts(modality: str, facts: Facts) -> None:
+    if modality == "text" and facts.vocab_size == 0:
+        raise UsageError("A text encoder needs a vocabulary.", found="The prepared data have none.")
+    if modality == "image" and 0 in facts.image_shape:
+        raise UsageError("An image encoder needs the size of the images.", found=f"{facts.image_shape}.")

@@ -1,0 +1,45 @@
+"""Fully connected layers over one position: for small images, and as the honest simple network to compare with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STEMS = {"image": "flat"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Width and number of hidden layers; the stem's projection comes before them."""
+
+    width: int
+    depth: int
+
+
+SIZES = {"image": {"nano": Config(width=256, depth=2), "micro": Config(width=512, depth=3)}}
+
+
+class Trunk(nn.Module):
+    """norm, GELU, linear, `depth` times, then a final norm.
+
+    Initialisation: weights are normal with variance 2 / fan-in, which keeps the scale through GELU; biases are zero.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(config.depth))
+        self.layers = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width)
+        for layer in self.layers:
+            nn.init.normal_(layer.weight, std=(2 / config.width) ** 0.5)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x_BND: Tensor, keep_BN: Tensor | None, causal: bool) -> Tensor:
+        """Transform each position by itself, so neither `keep_BN` nor `causal` matters."""
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            x_BND = layer(F.gelu(norm(x_BND)))
+        states_BND: Tensor = self.norm(x_BND)
+        return states_BND

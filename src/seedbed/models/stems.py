@@ -1,0 +1,163 @@
+"""Stems: from a reader's values to positions of the trunk's width, and back from states to one vector an example.
+
+`tokens` and `words` take tokens_BN (int64) with keep_BN; `patches` and `flat` take pixels_BCYX with keep_B: uint8 in
+0..255, or floating point already scaled to 0..1 (what augmentation and generators make).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from seedbed.core.tokens import NUM_SPECIAL
+from seedbed.core.types import Facts
+
+TOKEN_STD = 0.02
+MAX_PATCHES = 64
+
+
+class Stem(nn.Module, ABC):
+    """What an encoder needs of a stem."""
+
+    @abstractmethod
+    def forward(self, values: Tensor, keep: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embedded positions x_BND and keep_BN, None where nothing can be padded."""
+
+    @abstractmethod
+    def pool(self, states_BND: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+        """One vector an example, pooled_BD."""
+
+
+class Tokens(Stem):
+    """Token embeddings, pooled by the mean over real positions.
+
+    Initialisation: normal with standard deviation 0.02. The head is tied to this table, so the first logits are small
+    (0.02 sqrt(width)) and the first loss is about ln V.
+    """
+
+    weight_V: Tensor
+
+    def __init__(self, facts: Facts, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(facts.vocab_size, width)
+        nn.init.normal_(self.embedding.weight, std=TOKEN_STD)
+        self.register_buffer("weight_V", torch.ones(facts.vocab_size), persistent=False)
+
+    def forward(self, values: Tensor, keep: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Look tokens_BN up."""
+        return self.embedding(values), keep
+
+    def pool(self, states_BND: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+        """Mean over real positions, weighted by the token's weight; zero where all weights are."""
+        weight_BN = self.weight_V[values] * keep
+        # Not a matrix product: autocast would round the mean of a long text to bfloat16.
+        total_BD = (states_BND * weight_BN[:, :, None]).sum(1)
+        return total_BD / weight_BN.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+class Words(Tokens):
+    """Word vectors with sparse gradients, pooled by inverse document frequency; special tokens weigh nothing.
+
+    Initialisation: uniform within 1 / (2 width), as word2vec does.
+    """
+
+    def __init__(self, facts: Facts, width: int) -> None:
+        super().__init__(facts, width)
+        self.embedding = nn.Embedding(facts.vocab_size, width, sparse=True)
+        nn.init.uniform_(self.embedding.weight, -0.5 / width, 0.5 / width)
+        self.weight_V.copy_(inverse_document_frequency(facts))
+
+
+class Patches(Stem):
+    """Square patches by a strided convolution, a class token before them, learned positions; pooled: the class token.
+
+    Initialisation: the projection has variance 1 / fan-in, class token and positions standard deviation 0.02.
+    """
+
+    def __init__(self, facts: Facts, width: int) -> None:
+        super().__init__()
+        channels, rows, columns = facts.image_shape
+        self.patch = patch_size(rows, columns)
+        self.normalise = Normalise(facts)
+        self.projection = nn.Conv2d(channels, width, self.patch, stride=self.patch)
+        num_patches = (rows // self.patch) * (columns // self.patch)
+        self.class_token = nn.Parameter(torch.empty(1, 1, width))
+        self.positions = nn.Parameter(torch.empty(1, num_patches + 1, width))
+        nn.init.normal_(self.projection.weight, std=(channels * self.patch**2) ** -0.5)
+        nn.init.zeros_(self.projection.bias)
+        nn.init.normal_(self.class_token, std=TOKEN_STD)
+        nn.init.normal_(self.positions, std=TOKEN_STD)
+
+    def forward(self, values: Tensor, keep: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Project the patches of pixels_BCYX."""
+        patches_BND = self.projection(self.normalise(values)).flatten(2).transpose(1, 2)
+        class_B1D = self.class_token.expand(len(values), -1, -1)
+        return torch.cat((class_B1D, patches_BND), dim=1) + self.positions, None
+
+    def pool(self, states_BND: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+        """The state of the class token."""
+        return states_BND[:, 0]
+
+
+class Flat(Stem):
+    """All pixels of an image projected to a single position.
+
+    Initialisation: variance 1 / fan-in, zero bias.
+    """
+
+    def __init__(self, facts: Facts, width: int) -> None:
+        super().__init__()
+        channels, rows, columns = facts.image_shape
+        self.normalise = Normalise(facts)
+        self.projection = nn.Linear(channels * rows * columns, width)
+        nn.init.normal_(self.projection.weight, std=self.projection.in_features**-0.5)
+        nn.init.zeros_(self.projection.bias)
+
+    def forward(self, values: Tensor, keep: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Project pixels_BCYX."""
+        return self.projection(self.normalise(values).flatten(1))[:, None], None
+
+    def pool(self, states_BND: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+        """The one state there is."""
+        return states_BND[:, 0]
+
+
+class Normalise(nn.Module):
+    """Pixels to zero mean and unit deviation per channel, by the counts of the training rows."""
+
+    mean_C11: Tensor
+    std_C11: Tensor
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__()
+        mean_C11 = torch.tensor(facts.channel_mean, dtype=torch.float32)[:, None, None]
+        # A channel that never changes would otherwise be divided by zero: one grey level is the smallest step.
+        std_C11 = torch.tensor(facts.channel_std, dtype=torch.float32)[:, None, None].clamp_min(1 / 255)
+        self.register_buffer("mean_C11", mean_C11, persistent=False)
+        self.register_buffer("std_C11", std_C11, persistent=False)
+
+    def forward(self, pixels_BCYX: Tensor) -> Tensor:
+        """Map uint8 in 0..255, or floating point in 0..1, to float32."""
+        scaled_BCYX = pixels_BCYX / 255 if pixels_BCYX.dtype == torch.uint8 else pixels_BCYX
+        return (scaled_BCYX - self.mean_C11) / self.std_C11
+
+
+def inverse_document_frequency(facts: Facts) -> Tensor:
+    """ln((1 + documents) / (1 + documents with the token)), at least 0.001; 0 for special tokens."""
+    found_V = torch.tensor(facts.document_counts, dtype=torch.float32)
+    idf_V = torch.log((1 + facts.num_documents) / (1 + found_V)).clamp_min(1e-3)
+    idf_V[:NUM_SPECIAL] = 0
+    return idf_V
+
+
+def patch_size(rows: int, columns: int) -> int:
+    """The smallest patch that cuts an image into at most 64, preferring one that leaves no border over."""
+    few = [p for p in range(2, min(rows, columns) + 1) if (rows // p) * (columns // p) <= MAX_PATCHES]
+    if not few:
+        return 1
+    return next((p for p in few if p <= 2 * few[0] and rows % p == columns % p == 0), few[0])
+
+
+BY_NAME: dict[str, type[Stem]] = {"tokens": Tokens, "words": Words, "patches": Patches, "flat": Flat}
