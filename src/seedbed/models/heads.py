@@ -1,0 +1,93 @@
+"""Heads: small networks on top of an encoder. Those for classes mirror the class their encoder exports to."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PooledClassifier(nn.Module):
+    """Dense, GELU, linear on the pooled state: the head of EuroBertForSequenceClassification.
+
+    Initialisation: the dense layer has variance 1 / fan-in, the last layer is zero, so that the first prediction is
+    the same for all classes.
+    """
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.out = nn.Linear(width, num_classes)
+        start_(self.dense)
+        zero_(self.out)
+
+    def forward(self, pooled_BD: Tensor) -> Tensor:
+        """Logits of the classes, logits_BC."""
+        return self.out(F.gelu(self.dense(pooled_BD)))
+
+
+class LinearClassifier(nn.Module):
+    """One linear layer: the head of ViTForImageClassification, and of what has no layers. Starts at zero."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(width, num_classes)
+        zero_(self.out)
+
+    def forward(self, pooled_BD: Tensor) -> Tensor:
+        """Logits of the classes, logits_BC."""
+        return self.out(pooled_BD)
+
+
+class Projector(nn.Module):
+    """Linear, GELU, linear: where a contrastive loss is computed, so that the encoder need not forget what it ignores.
+
+    Source: Chen et al. 2020, SimCLR, section 4.2.
+    """
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.out = nn.Linear(width, out)
+        start_(self.dense)
+        start_(self.out)
+
+    def forward(self, pooled_BD: Tensor) -> Tensor:
+        """The projection z_BD, not normalised."""
+        return self.out(F.gelu(self.dense(pooled_BD)))
+
+
+class PixelDecoder(nn.Module):
+    """Linear, GELU, linear from one vector to a whole image, in normalised pixels. The last layer starts at zero."""
+
+    def __init__(self, width: int, image_shape: tuple[int, int, int], hidden: int) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        channels, rows, columns = image_shape
+        self.dense = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, channels * rows * columns)
+        start_(self.dense)
+        zero_(self.out)
+
+    def forward(self, pooled_BD: Tensor) -> Tensor:
+        """Pixels of shape (B, C, Y, X)."""
+        return self.out(F.gelu(self.dense(pooled_BD))).unflatten(-1, self.image_shape)
+
+
+def make_classifier(trunk: str, modality: str, width: int, num_classes: int) -> nn.Module:
+    """The classification head that the encoder's exported class has; linear where there is no such class."""
+    if trunk == "transformer" and modality == "text":
+        return PooledClassifier(width, num_classes)
+    return LinearClassifier(width, num_classes)
+
+
+def start_(layer: nn.Linear) -> None:
+    """Set weights to variance 1 / fan-in, and biases to zero where there are any."""
+    nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def zero_(layer: nn.Linear) -> None:
+    """Set weights and biases to zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
