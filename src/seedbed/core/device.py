@@ -54,9 +54,8 @@ def detect(settings: Settings) -> Machine:
     device = _device(settings.device)
     cores = _cores()
     threads = settings.threads or cores
-    precision = settings.pretrain.precision
-    if precision == "auto":
-        precision = _precision(device, threads)
+    wanted = settings.pretrain.precision
+    precision = _precision(device, threads) if wanted == "auto" else wanted
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
         return Machine(device, threads, precision, properties.total_memory, cores, properties.name)
@@ -71,7 +70,7 @@ def configure(machine: Machine) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     # Filling fresh memory is for finding bugs; it costs a pass over every tensor.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by torch at import
 
 
 def autocast(machine: Machine) -> AbstractContextManager[object]:
@@ -123,8 +122,7 @@ def _cores() -> int:
 
 def _memory_bytes() -> int:
     limits = [
-        _first_line(Path(path))
-        for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+        _first_line(Path(path)) for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
     ]
     sizes = [int(limit) for limit in limits if limit.isdigit()]
     if sys.platform != "win32":

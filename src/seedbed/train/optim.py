@@ -1,11 +1,10 @@
-"""Optimisers, the learning rate over time, clipping and moving averages: plain functions over a learner's parameters."""
+"""Optimisers, the learning rate over time, clipping and moving averages of a learner's parameters."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
@@ -24,52 +23,50 @@ _MATRIX_MODULES = (nn.Linear, nn.modules.conv._ConvNd)
 _IN_TRUNK = re.compile(r"encoders\.[^.]+\.trunk\.")
 
 
-def frozen_names(learner: Learner, freeze: Sequence[str]) -> set[str]:
-    """Names of the parameters that match one of the patterns (`*` also matches dots).
+def frozen_names(learner: Learner, patterns: Iterable[str]) -> frozenset[str]:
+    """Names of the parameters in which one of the regular expressions is found.
 
     Raises:
-        UsageError: a pattern matches nothing.
+        UsageError: a pattern matches nothing, or is no regular expression.
     """
     names = [name for name, _ in learner.named_parameters()]
     frozen: set[str] = set()
-    for pattern in freeze:
-        matched = {name for name in names if fnmatchcase(name, pattern)}
+    for pattern in patterns:
+        matched = {name for name in names if _regex(pattern).search(name)}
         if not matched:
+            modules = sorted({name.rpartition(".")[0] or name for name in names})
             raise UsageError(
                 f'The freeze pattern "{pattern}" matches no parameter.',
-                found=f"{len(names)} parameters, among them {', '.join(names[:3])}",
+                found=f"Parameters are in: {', '.join(modules[:12])}{', ...' if len(modules) > 12 else ''}.",
                 cause=nearest(pattern, names),
-                fix='Name parameters as in "encoders.*"; the names are those in model.safetensors.',
+                fix="Correct the pattern; it is a regular expression searched in the full name.",
             )
         frozen |= matched
-    return frozen
+    return frozenset(frozen)
 
 
-def trainable(learner: Learner, player: str, freeze: Sequence[str] = ()) -> dict[str, nn.Parameter]:
-    """What a player's step changes: its parameters by name, without the frozen ones.
-
-    Raises:
-        UsageError: a pattern matches nothing, or nothing is left to train.
-    """
-    own = {id(parameter) for parameter in learner.parameters_of(player)}
-    frozen = frozen_names(learner, freeze)
-    left = {n: p for n, p in learner.named_parameters() if id(p) in own and n not in frozen}
-    if not left:
+def _regex(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
         raise UsageError(
-            f'Nothing is left to train for "{player}".',
-            found=f"all its parameters match {list(freeze)}",
-            fix="Take a pattern out of `freeze`.",
-        )
-    return left
+            f'The freeze pattern "{pattern}" is no regular expression.',
+            found=str(error),
+            fix=f'Escape its special characters, for example "{re.escape(pattern)}".',
+        ) from error
 
 
-def eval_frozen_(learner: Learner, freeze: Sequence[str]) -> None:
-    """Put every module whose parameters are all frozen into evaluation mode: batch statistics move without gradients."""
-    frozen = frozen_names(learner, freeze)
-    ids = {id(p) for n, p in learner.named_parameters() if n in frozen}
+def eval_frozen_(learner: Learner, frozen: Collection[str]) -> None:
+    """Put modules whose parameters are all frozen into evaluation mode: batch statistics move without gradients too.
+
+    Args:
+        learner: changed in place; call it after `learner.train()`.
+        frozen: names of parameters, see `frozen_names`.
+    """
+    still = {id(parameter) for name, parameter in learner.named_parameters() if name in frozen}
     for module in learner.modules():
-        parameters = list(module.parameters())
-        if parameters and all(id(p) in ids for p in parameters):
+        own = list(module.parameters())
+        if own and all(id(parameter) in still for parameter in own):
             module.eval()
 
 
@@ -97,17 +94,29 @@ def kinds(learner: Learner) -> dict[str, str]:
     return found
 
 
-def param_groups(learner: Learner, player: str, freeze: Sequence[str] = ()) -> dict[str, list[nn.Parameter]]:
-    """A player's trainable parameters by kind, in the learner's order."""
-    kind_of = kinds(learner)
+def param_groups(learner: Learner, player: str, freeze: Iterable[str] = ()) -> dict[str, list[nn.Parameter]]:
+    """A player's parameters that train, by kind, in the learner's order.
+
+    Raises:
+        UsageError: a pattern matches nothing, or nothing is left to train.
+    """
+    own = {id(parameter) for parameter in learner.parameters_of(player)}
+    frozen, kind_of = frozen_names(learner, freeze), kinds(learner)
     groups: dict[str, list[nn.Parameter]] = {SPARSE: [], HIDDEN: [], MATRIX: [], PLAIN: []}
-    for name, parameter in trainable(learner, player, freeze).items():
-        groups[kind_of[name]].append(parameter)
+    for name, parameter in learner.named_parameters():
+        if id(parameter) in own and name not in frozen:
+            groups[kind_of[name]].append(parameter)
+    if not any(groups.values()):
+        raise UsageError(
+            f'Nothing is left to train for "{player}".',
+            found=f"{len(own)} parameters, {len(frozen)} frozen by {list(freeze)}",
+            fix="Take a pattern out of `freeze`.",
+        )
     return groups
 
 
 def make_optimizers(
-    learner: Learner, player: str, name: str, lr: float, weight_decay: float, freeze: Sequence[str] = ()
+    learner: Learner, player: str, name: str, lr: float, weight_decay: float, freeze: Iterable[str] = ()
 ) -> list[Optimizer]:
     """The optimisers of one player; together they hold each of its trainable parameters once.
 
@@ -119,7 +128,7 @@ def make_optimizers(
         learner: whose parameters.
         player: which of its players.
         name: "adamw", "muon" or "adagrad".
-        lr: peak learning rate, see `set_lr_`.
+        lr: peak learning rate of every group.
         weight_decay: decoupled, on matrices only.
         freeze: patterns of names that do not train.
 
@@ -156,7 +165,7 @@ def make_optimizers(
     return optimizers
 
 
-def schedule(step: int, total: int, warmup: float) -> float:
+def schedule(step: float, total: float, warmup: float) -> float:
     """The share of the peak learning rate at a step: up in a line, then down in a line to zero at `total`.
 
     Args:
@@ -170,14 +179,7 @@ def schedule(step: int, total: int, warmup: float) -> float:
     return max(0.0, min(1.0, up, down))
 
 
-def set_lr_(optimizers: Iterable[Optimizer], lr: float) -> None:
-    """Give every group of every optimiser this learning rate."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-
-
-def clip_(parameters: Iterable[nn.Parameter], norm: float) -> float:
+def clip_(parameters: Iterable[Tensor], norm: float) -> float:
     """Scale all gradients together so that their norm is at most `norm`.
 
     Gradients are left alone when `norm` is 0, and when their norm is not finite: the caller skips that step. Sparse
@@ -215,40 +217,47 @@ class Ema:
     """
 
     def __init__(self, learner: Learner, decay: float) -> None:
-        self.learner, self.decay = learner, decay
-        self.averages = {name: value.detach().to(torch.float32, copy=True) for name, value in self._live().items()}
-
-    def _live(self) -> dict[str, Tensor]:
-        named: list[tuple[str, Tensor]] = [*self.learner.named_parameters(), *self.learner.named_buffers()]
-        return {name: value for name, value in named if value.is_floating_point()}
+        self.decay = decay
+        self.updates = torch.zeros((), dtype=torch.int64)
+        self.averages = {name: value.detach().to(torch.float32, copy=True) for name, value in _floating(learner)}
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights after optimiser step `step`, 0 being the first."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in self._live().items():
+    def update(self, learner: Learner) -> None:
+        """Take in the weights after an optimiser step."""
+        done = int(self.updates)
+        decay = min(self.decay, (1 + done) / (10 + done))
+        for name, value in _floating(learner):
             self.averages[name].lerp_(value.float(), 1 - decay)
+        self.updates += 1
+
+    @torch.no_grad()
+    def copy_to(self, learner: Learner) -> None:
+        """Give a learner the averages."""
+        for name, value in _floating(learner):
+            value.copy_(self.averages[name])
 
     @contextmanager
-    def swapped(self) -> Iterator[None]:
+    def swapped(self, learner: Learner) -> Iterator[None]:
         """Inside, the learner holds the averages; afterwards its own values again, bit for bit."""
-        own = {name: value.detach().clone() for name, value in self._live().items()}
+        own = {name: value.detach().clone() for name, value in _floating(learner)}
         try:
-            self._copy_(self.averages)
+            self.copy_to(learner)
             yield
         finally:
-            self._copy_(own)
-
-    @torch.no_grad()
-    def _copy_(self, values: Mapping[str, Tensor]) -> None:
-        for name, value in self._live().items():
-            value.copy_(values[name])
+            with torch.no_grad():
+                for name, value in _floating(learner):
+                    value.copy_(own[name])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averages by name; with the step they are the whole state."""
-        return dict(self.averages)
+        """The averages by name, and how many updates they have seen."""
+        return {"updates": self.updates, **{f"averages.{name}": value for name, value in self.averages.items()}}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from saved averages of the same learner."""
-        for name, average in self.averages.items():
-            average.copy_(state[name])
+        """Continue from the saved averages of the same learner."""
+        for name, value in self.state_dict().items():
+            value.copy_(state[name])
+
+
+def _floating(learner: Learner) -> list[tuple[str, Tensor]]:
+    named: list[tuple[str, Tensor]] = [*learner.named_parameters(), *learner.named_buffers()]
+    return [(name, value) for name, value in named if value.is_floating_point()]
