@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -56,13 +56,14 @@ def _regex(pattern: str) -> re.Pattern[str]:
         ) from error
 
 
-def eval_frozen_(learner: Learner, frozen: Collection[str]) -> None:
+def eval_frozen_(learner: Learner, freeze: Iterable[str]) -> None:
     """Put modules whose parameters are all frozen into evaluation mode: batch statistics move without gradients too.
 
     Args:
         learner: changed in place; call it after `learner.train()`.
-        frozen: names of parameters, see `frozen_names`.
+        freeze: patterns of names that do not train.
     """
+    frozen = frozen_names(learner, freeze)
     still = {id(parameter) for name, parameter in learner.named_parameters() if name in frozen}
     for module in learner.modules():
         own = list(module.parameters())
