@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,12 +9,12 @@ import torch
 from torch import nn
 
 from seedbed.core.config import validate_options
-from seedbed.core.errors import UsageError, nearest
+from seedbed.core.errors import UsageError
 from seedbed.core.find import find
 from seedbed.core.rng import fold
-from seedbed.core.types import Facts, Learner
+from seedbed.core.types import Facts
 from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder
-from seedbed.train.optim import Ema, make_optimizers
+from seedbed.train.optim import Ema, frozen_names, make_optimizers
 from seedbed.train.state import Horizon, Training
 
 
@@ -87,7 +86,6 @@ def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Trai
         encoder = build_encoder(encoder, facts)
     config = validate_options(module.config_class, stage.options, f"{stage.kind[:-1]}_options")
     learner = module.learner_class(config, nn.ModuleDict({facts.modality: encoder}), facts)
-    frozen = frozen_names(learner, stage.freeze)
     optimizers = {
         player: make_optimizers(learner, player, stage.optimizer, stage.lr, stage.weight_decay, stage.freeze)
         for player in learner.players
@@ -109,26 +107,6 @@ def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Trai
         clip=stage.clip,
         micro_batch=stage.micro_batch,
         ema=Ema(learner, stage.ema) if stage.ema else None,
-        frozen=frozen,
+        freeze=stage.freeze,
+        frozen=frozenset(frozen_names(learner, stage.freeze)),
     )
-
-
-def frozen_names(learner: Learner, patterns: tuple[str, ...]) -> frozenset[str]:
-    """Names of the parameters that match one of the regular expressions.
-
-    Raises:
-        UsageError: a pattern matches nothing; the nearest parameter name is offered.
-    """
-    names = [name for name, _ in learner.named_parameters()]
-    frozen: set[str] = set()
-    for pattern in patterns:
-        matched = {name for name in names if re.search(pattern, name)}
-        if not matched:
-            raise UsageError(
-                f'freeze pattern "{pattern}" matches no parameter.',
-                found=f"Parameters begin with: {', '.join(sorted({name.rsplit('.', 1)[0] for name in names})[:12])}.",
-                cause=nearest(pattern, names),
-                fix="Correct the pattern; it is a regular expression searched in the full name.",
-            )
-        frozen |= matched
-    return frozenset(frozen)

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from seedbed.core.device import Machine, autocast
 from seedbed.core.errors import TrainingError, UsageError
 from seedbed.core.rng import fold, keys_for
 from seedbed.core.types import Batch, Loss, Moment
-from seedbed.train.optim import clip_, schedule
+from seedbed.train.optim import clip_, eval_frozen_, schedule
 from seedbed.train.scoring import Sums
 from seedbed.train.state import Training
 
@@ -66,6 +66,8 @@ def steps(training: Training, batch_at: Callable[[int], Batch], machine: Machine
         TrainingError: too many steps in a short while were not finite.
     """
     training.learner.train()
+    if training.freeze:
+        eval_frozen_(training.learner, training.freeze)
     while training.step < training.horizon.total:
         started = time.perf_counter()
         batch = batch_at(training.step)
@@ -78,7 +80,8 @@ def steps(training: Training, batch_at: Callable[[int], Batch], machine: Machine
 def _one_step(training: Training, batch: Batch, machine: Machine, started: float) -> Step:
     learner, step = training.learner, training.step
     _refuse_splitting(training, batch)
-    factor = schedule(training.horizon.progress(step), 1.0, training.warmup)
+    total = training.horizon.known(step)
+    factor = schedule(training.horizon.progress(step) * total, total, training.warmup)
     sums = {player: Sums() for player in learner.players}
     norms: list[float] = []
     skipped = False
@@ -98,7 +101,7 @@ def _one_step(training: Training, batch: Batch, machine: Machine, started: float
     else:
         learner.after_step(step)
         if training.ema is not None:
-            training.ema.update(learner)
+            training.ema.update(step)
     first = learner.players[0]
     return Step(
         step=step + 1,
@@ -128,7 +131,7 @@ def _loss(training: Training, part: Batch, player: str, index: int, machine: Mac
 
 
 def _update(
-    training: Training, player: str, trained: list[Tensor], sums: Sums, factor: float, norms: list[float]
+    training: Training, player: str, trained: list[nn.Parameter], sums: Sums, factor: float, norms: list[float]
 ) -> bool:
     """Divide the summed gradients once, clip, step; returns False when something was not finite."""
     grads = [parameter.grad for parameter in trained if parameter.grad is not None]
@@ -146,11 +149,11 @@ def _update(
     return finite
 
 
-def _only_gradients_of(training: Training, player: str) -> list[Tensor]:
+def _only_gradients_of(training: Training, player: str) -> list[nn.Parameter]:
     """Let only this player's trainable parameters ask for gradients; returns them."""
     learner = training.learner
     mine = {id(parameter) for parameter in learner.parameters_of(player)}
-    trained: list[Tensor] = []
+    trained: list[nn.Parameter] = []
     for name, parameter in learner.named_parameters():
         wanted = id(parameter) in mine and name not in training.frozen
         parameter.requires_grad_(wanted)

@@ -63,7 +63,8 @@ class Training:
         horizon: steps to do.
         skipped: steps whose update was left out because something was not finite.
         ema: moving average of the weights, if any.
-        frozen: names of parameters that do not train.
+        freeze: patterns of parameter names that do not train.
+        frozen: the names they match.
     """
 
     learner: Learner
@@ -80,4 +81,5 @@ class Training:
     step: int = 0
     skipped: list[int] = field(default_factory=list)
     ema: Ema | None = None
+    freeze: tuple[str, ...] = ()
     frozen: frozenset[str] = frozenset()

@@ -197,7 +197,7 @@ def _log_steps(job: Job, window: list[Step]) -> None:
 def _measure(job: Job, progress: Progress, say: Say, *, untrained: bool = False) -> None:
     """Score the validation rows and watch the encoder; decides about early stopping."""
     training, step = job.training, job.training.step
-    with training.ema.swapped(training.learner) if training.ema else nullcontext():
+    with training.ema.swapped() if training.ema else nullcontext():
         score = evaluate(training, job.validation(), job.machine) if job.validation else None
         watched = job.monitor() if job.monitor else {}
         if score is not None and not untrained:
@@ -318,7 +318,7 @@ def _use_best(training: Training, progress: Progress) -> None:
     if progress.best:
         training.learner.load_state_dict(progress.best)
     elif training.ema is not None:
-        training.ema.copy_to(training.learner)
+        training.ema.copy_()
 
 
 def _interrupted(job: Job, step: int, number: int) -> Interrupted:
@@ -340,7 +340,7 @@ def _signals(wanted: bool) -> Iterator[list[int]]:
         signal.signal(number, before[number])
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM) if wanted else ():
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)) if wanted else ():
             before[number] = signal.getsignal(number)
             signal.signal(number, remember)
     except ValueError:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from seedbed.core.config import Layer, Resolved, load_toml, parse_set, resolve
+from seedbed.core.config import Layer, Resolved, load_toml, resolve
 
 
 class Options(TypedDict, total=False):
     """Arguments every verb understands; the same words are flags and TOML keys. None means not given.
 
-    `config` is a TOML file or a table, `set` is a list of "key=value" with dotted keys.
+    The tables (data, pretrain, finetune, prove, ...) are nested as in the configuration file; `config` is such a file.
     """
 
     minutes: float | None
@@ -26,9 +26,13 @@ class Options(TypedDict, total=False):
     task: str | None
     threads: int | None
     device: str | None
-    labels: Sequence[int] | None
+    data: Mapping[str, Any]
+    pretrain: Mapping[str, Any]
+    finetune: Mapping[str, Any]
+    prove: Mapping[str, Any]
+    objective_options: Mapping[str, Any]
+    task_options: Mapping[str, Any]
     config: str | Path | None
-    set: Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,12 @@ class Result:
 
 
 def resolve_options(options: Options, *planned: Layer) -> Resolved:
-    """Settings from defaults < configuration file < flags < --set, with what the planner fills in.
+    """Settings from defaults < configuration file < flags, with what the planner fills in.
 
     Raises:
         UsageError: all problems at once.
     """
-    flags = {key: value for key, value in options.items() if key not in ("config", "set", "labels")}
-    labels = options.get("labels")
-    if labels is not None:
-        flags["prove"] = {"labels": tuple(labels)}
+    flags = {key: value for key, value in options.items() if key != "config"}
     config = options.get("config")
     layers: list[Layer] = [] if config is None else [(f"file {Path(config).name}", load_toml(config))]
-    layers += [("flag", flags), ("flag --set", parse_set(options.get("set") or ())), *planned]
-    return resolve(layers)
+    return resolve([*layers, ("flag", flags), *planned])

@@ -1,0 +1,181 @@
+"""Training a task on some labelled rows, and its predictions: the fine-tuned and the from-scratch arm, and finetune."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seedbed.core.device import Machine, autocast
+from seedbed.core.find import find
+from seedbed.core.rng import fold, hash_rows, keys_for
+from seedbed.core.settings import TrainSettings
+from seedbed.core.types import Batch, Facts, Moment, Task, silent
+from seedbed.data.loader import Loader
+from seedbed.data.store import Prepared
+from seedbed.models.encoder import Encoder, EncoderSpec
+from seedbed.train.assemble import Stage, assemble
+from seedbed.train.state import Training
+from seedbed.verbs.drive import Job, drive
+
+# Below this many labels a held-out part is too small to stop by: the recipe is fixed, the same for every arm.
+EARLY_STOPPING_FROM = 200
+HOLDOUT = 0.2
+EPOCHS = 20
+LEAST_STEPS, MOST_STEPS = 150, 1000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a task is trained: the same for every arm.
+
+    Attributes:
+        task: file name of the task.
+        options: of its own Config.
+        settings: the user's; what is None there is filled in here.
+        seq_len: tokens read of an example.
+        max_batch: largest batch.
+        lr: peak learning rate.
+    """
+
+    task: str
+    options: dict[str, object]
+    settings: TrainSettings
+    seq_len: int
+    max_batch: int
+    lr: float
+    seed: int
+
+    def stage(self, num_labels: int, *, stopping: bool) -> Stage:
+        """The stage for so many labels."""
+        setup = find("tasks", self.task).setup
+        batch_size = min(self.settings.batch_size or self.max_batch, num_labels)
+        steps = min(max(math.ceil(EPOCHS * num_labels / batch_size), LEAST_STEPS), MOST_STEPS)
+        optimizer = self.settings.optimizer
+        return Stage(
+            kind="tasks",
+            name=self.task,
+            options=dict(self.options),
+            items="whole",
+            seq_len=self.settings.seq_len or self.seq_len,
+            batch_size=batch_size,
+            micro_batch=self.settings.micro_batch,
+            optimizer=setup.optimizer if optimizer == "auto" else optimizer,
+            lr=self.settings.lr or self.lr,
+            weight_decay=setup.weight_decay if self.settings.weight_decay is None else self.settings.weight_decay,
+            warmup=max(self.settings.warmup, 0.1),
+            clip=self.settings.clip,
+            ema=self.settings.ema,
+            freeze=self.settings.freeze,
+            steps=steps,
+            seed=self.seed,
+            patience=self.settings.patience if stopping else 0,
+            evaluations=self.settings.evaluations if stopping else 1,
+        )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained task with the accuracy it reached on labels held out of its training rows."""
+
+    training: Training
+    selection: float
+
+
+def holdout(rows: np.ndarray, labels: np.ndarray, ids: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split labelled rows into fitting and held-out ones, keyed by content, a fifth of each class held out."""
+    draw = hash_rows(seed, "holdout", ids[rows])
+    held = np.zeros(len(rows), bool)
+    for label in np.unique(labels[rows]):
+        members = np.flatnonzero(labels[rows] == label)
+        wanted = math.floor(len(members) * HOLDOUT)
+        held[members[np.argsort(draw[members], kind="stable")[:wanted]]] = True
+    return rows[~held], rows[held]
+
+
+def fit(
+    encoder: Encoder | EncoderSpec, facts: Facts, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine
+) -> Fitted:
+    """Train a task on labelled rows and measure it on held-out labels among them.
+
+    With few labels the final model is trained on all rows, for as long as the fixed recipe says, after a first one has
+    been measured; with more it stops early on the held-out part.
+
+    Args:
+        encoder: pretrained (it is copied, not changed) or a description of a new one.
+        facts: with the classes; class counts are those of `rows`.
+        rows: labelled rows of `prepared`.
+    """
+    fitting, held = holdout(rows, prepared.labels, prepared.ids, recipe.seed)
+    stopping = len(rows) >= EARLY_STOPPING_FROM and recipe.settings.patience > 0
+    first = _train(encoder, facts, prepared, fitting, held if stopping else None, recipe, machine)
+    answers = predict_rows(first, prepared, held, recipe.seq_len, machine)
+    right = answers.argmax(1) == prepared.labels[held]
+    selection = float(right.mean()) if len(held) else 0.0
+    if stopping:
+        return Fitted(first, selection)
+    return Fitted(_train(encoder, facts, prepared, rows, None, recipe, machine), selection)
+
+
+def _train(
+    encoder: Encoder | EncoderSpec,
+    facts: Facts,
+    prepared: Prepared,
+    rows: np.ndarray,
+    held: np.ndarray | None,
+    recipe: Recipe,
+    machine: Machine,
+) -> Training:
+    counts = np.bincount(prepared.labels[rows], minlength=len(facts.classes))
+    facts = replace(facts, class_counts=tuple(int(count) for count in counts))
+    stage = recipe.stage(len(rows), stopping=held is not None)
+    training = assemble(stage, facts, deepcopy(encoder))
+    loader = _loader(prepared, rows, stage)
+    validation = None if held is None else partial(_loader(prepared, held, stage).evaluation, batch_size=64)
+    drive(Job("fit", stage, training, machine, loader.batch, validation), silent)
+    return training
+
+
+def _loader(prepared: Prepared, rows: np.ndarray, stage: Stage) -> Loader:
+    return Loader(
+        prepared, rows, seed=stage.seed, batch_size=stage.batch_size, items=stage.items, seq_len=stage.seq_len
+    )
+
+
+@torch.no_grad()
+def predict_rows(
+    training: Training, prepared: Prepared, rows: np.ndarray, seq_len: int, machine: Machine
+) -> np.ndarray:
+    """Class probabilities of rows, float64 (I, C), in the order of `rows`."""
+    loader = Loader(prepared, rows, seed=0, batch_size=64, items="whole", seq_len=seq_len)
+    return predict_batches(training, loader.evaluation(), len(rows), machine)
+
+
+@torch.no_grad()
+def predict_batches(training: Training, batches: Iterator[Batch], num_rows: int, machine: Machine) -> np.ndarray:
+    """Class probabilities of batches whose order is told by their `rows_B`, float64 (I, C)."""
+    learner = training.learner
+    if not isinstance(learner, Task):
+        raise AssertionError("only a task predicts")
+    learner.eval()
+    probs = np.zeros((num_rows, len(training.facts.classes)))
+    at = 0
+    for batch in batches:
+        moved = batch.to(torch.device(machine.device))
+        views = training.views(moved, training.config, Moment(keys_for(0, moved, -1), -1, 1.0, False, training.facts))
+        with autocast(machine):
+            logits_BC: Tensor = learner.predict(views).logits_BC
+        probs[at : at + len(batch)] = torch.softmax(logits_BC.double(), dim=1).cpu().numpy()
+        at += len(batch)
+    return probs
+
+
+def label_seed(seed: int, n_labels: int, draw: int, part: int) -> int:
+    """Seed of one fit of the proof, so that every arm on the same labels has the same draws."""
+    return fold(seed, "fit", n_labels, draw, part)

@@ -1,0 +1,165 @@
+"""What every verb stands on: resolved settings, understood and cleaned data, a machine, a run folder."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seedbed.core.config import Resolved, dump_toml
+from seedbed.core.device import Machine, configure, detect
+from seedbed.core.errors import DataError
+from seedbed.core.runs import Run, environment, fingerprint, open_run, write_atomic
+from seedbed.core.settings import Settings
+from seedbed.core.types import NO_LABEL, Say
+from seedbed.data.clean import Cleaned, clean
+from seedbed.data.source import Source, open_source
+from seedbed.data.store import Prepared, load, prepare
+from seedbed.data.tokenizer import Tokenizer
+from seedbed.verbs.options import Options, Result, resolve_options
+
+SHOWN_QUARANTINED = 20
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Settings, cleaned data and a machine, before anything is decided.
+
+    Attributes:
+        out: folder of runs and prepared data.
+        started: time.monotonic() when the command began; its minutes count from here.
+    """
+
+    resolved: Resolved
+    source: Source
+    cleaned: Cleaned
+    machine: Machine
+    out: Path
+    say: Say
+    started: float
+
+    @property
+    def settings(self) -> Settings:
+        """The resolved settings."""
+        return self.resolved.settings
+
+    def deadline(self, share: float = 1.0) -> float | None:
+        """time.monotonic() when this share of the minutes is over; None without --minutes."""
+        minutes = self.settings.minutes
+        return None if minutes is None else self.started + 60.0 * minutes * share
+
+
+def stand(data: Any, out: str | Path, say: Say, options: Options) -> Ground:
+    """Resolve the options, understand and clean the data, look at the machine.
+
+    Raises:
+        UsageError, DataError: what the user can mend.
+    """
+    started = time.monotonic()
+    resolved = resolve_options(options)
+    settings = resolved.settings
+    if settings.minutes is not None and settings.steps is not None and "flag" in resolved.origins["steps"]:
+        say("warning", text="Both --minutes and --steps: the steps are exact, the minutes bound everything else.")
+    source = open_source(data, settings)
+    say("understood", lines=list(source.understood))
+    cleaned = clean(source, settings)
+    say("counts", **cleaned.counts)
+    machine = detect(settings)
+    configure(machine)
+    return Ground(resolved, source, cleaned, machine, Path(out), say, started)
+
+
+def prepare_for(ground: Ground, tokenizer_kind: str, tokenizer: Tokenizer | None = None) -> Prepared:
+    """Prepared data for a kind of tokenizer, or for the very tokenizer of an earlier run."""
+    return prepare(ground.cleaned, ground.settings, tokenizer_kind, ground.out, ground.say, tokenizer=tokenizer)
+
+
+def run_folder(verb: str, ground: Ground, **also: Any) -> Run:
+    """The folder in which this very command began, or a new one.
+
+    Raises:
+        MachineError: another process works in it, or it cannot be written.
+        DataError: the data changed since the command began.
+    """
+    paths = [str(path.resolve()) for path in ground.source.paths] or [content_of(ground.cleaned)]
+    key = {"verb": verb, "data": paths, "settings": ground.settings.model_dump(mode="json"), **also}
+    run = open_run(ground.out, verb, ground.source.name, key)
+    if (run.folder / "data.json").exists():
+        _same_data(run, ground)
+    return run
+
+
+def write_start(run: Run, ground: Ground, prepared: Prepared, verb: str, planned: dict[str, Any]) -> None:
+    """Everything a run must say before its step 0: configuration with origins, plan, data."""
+    write_atomic(run.folder / "config.toml", dump_toml(ground.resolved).encode())
+    if not (run.folder / "plan.json").exists():
+        run.write_json("plan.json", planned)
+    labels = prepared.labels[prepared.labels != NO_LABEL]
+    classes = prepared.facts.classes
+    counted = Counter(classes[index] for index in labels.tolist())
+    run.write_json(
+        "data.json",
+        {
+            "dataset_id": prepared.dataset_id,
+            "folder": prepared.folder.name,
+            "content": content_of(ground.cleaned),
+            "modality": prepared.modality,
+            "understood": list(ground.source.understood),
+            "counts": dict(ground.cleaned.counts),
+            "splits": {name: len(prepared.rows(split=name)) for name in ("train", "validation", "test", "held")},
+            "labels": {name: counted[name] for name in classes},
+            "quarantined": ground.cleaned.quarantined(SHOWN_QUARANTINED),
+        },
+    )
+    if run.status() == "new":
+        run.record(
+            verb=verb,
+            seed=ground.settings.seed,
+            dataset_id=prepared.dataset_id,
+            environment=environment(),
+            started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            seconds=0.0,
+        )
+
+
+def finish(run: Run, ground: Ground, summary: dict[str, Any]) -> Result:
+    """Mark a run as done; its seconds add up over restarts."""
+    before = float(run.read_json("run.json").get("seconds", 0.0))
+    run.record(seconds=before + time.monotonic() - ground.started)
+    run.finish(summary)
+    run.close()
+    return Result(run.folder, summary)
+
+
+def finished(run: Run) -> Result:
+    """The result of a run that is done."""
+    return Result(run.folder, dict(run.read_json("run.json").get("summary", {})))
+
+
+def content_of(cleaned: Cleaned) -> str:
+    """Fingerprint of the rows in use: content, label and split."""
+    return fingerprint(
+        {
+            "ids": fingerprint(np.ascontiguousarray(cleaned.ids).tobytes().hex()),
+            "labels": list(cleaned.labels),
+            "splits": list(cleaned.splits),
+        }
+    )
+
+
+def _same_data(run: Run, ground: Ground) -> None:
+    data = run.read_json("data.json")
+    if data["content"] == content_of(ground.cleaned):
+        return
+    before = load(ground.out / "data" / data["folder"])
+    old, new = set(before.ids.tolist()), set(ground.cleaned.ids.tolist())
+    raise DataError(
+        f"{ground.source.name}: the data changed since this run began.",
+        found=f"+{len(new - old)} -{len(old - new)} rows, or other labels or splits, against {run.folder}.",
+        cause="A run is about one fixed set of rows.",
+        fix="Give another --out for a new run, or put the data back as they were.",
+    )

@@ -1,0 +1,238 @@
+"""Pretraining: the encoder learns from the inputs alone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+
+from seedbed.core.device import Machine, configure, peak_rss_bytes
+from seedbed.core.runs import Run
+from seedbed.core.settings import Settings
+from seedbed.core.types import NO_LABEL, Learner, Say, silent
+from seedbed.data.loader import Loader
+from seedbed.data.store import Prepared
+from seedbed.evaluate.probes import effective_rank, feature_std, features, neighbour_accuracy
+from seedbed.models.encoder import Encoder, make_spec, num_parameters
+from seedbed.models.folder import save_model
+from seedbed.plan.advise import Plan, advise, pretrain_stage, with_horizon, with_memory
+from seedbed.plan.budget import Shape
+from seedbed.plan.profile import Profile, profile
+from seedbed.train.assemble import Stage, assemble
+from seedbed.train.loop import steps
+from seedbed.train.state import Training
+from seedbed.verbs.drive import Job, Progress, drive
+from seedbed.verbs.ground import Ground, finish, finished, prepare_for, run_folder, stand, write_start
+from seedbed.verbs.options import Options, Result
+
+TIMED_STEPS = 4
+WATCHED_ROWS = 256
+PROBED_ROWS = 500
+SCORED_ROWS = 512
+
+
+def pretrain(
+    data: Any, /, *, out: str | Path = "runs", say: Say = silent, dry_run: bool = False, **options: Unpack[Options]
+) -> Result:
+    """Train an encoder on the inputs of the training rows, without labels.
+
+    Args:
+        data: path, glob, arrays or rows: whatever `seedbed.open` understands.
+        out: folder for runs and prepared data.
+        say: listener to events.
+        dry_run: stop after the plan.
+        options: see `Options`.
+
+    Returns: the run folder; `model/` in it holds the encoder.
+    """
+    ground = stand(data, out, say, options)
+    plan = advise(profile_of(ground), ground.settings, ground.machine)
+    if dry_run:
+        say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
+        return Result(Path(out), {"plan": plan.to_json()})
+    prepared = prepare_for(ground, plan.tokenizer)
+    run = run_folder("pretrain", ground)
+    if run.status() == "finished":
+        return finished(run)
+    plan = settle(ground, prepared, plan, run)
+    write_start(run, ground, prepared, "pretrain", plan.to_json())
+    say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
+    trained = train_encoder(ground, prepared, plan, run)
+    save_encoder(run.folder / "model", trained.encoder, prepared, {"objective": plan.objective})
+    return finish(run, ground, trained.summary(plan))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A pretrained encoder and how its training went."""
+
+    encoder: Encoder
+    progress: Progress
+    training: Training
+
+    def summary(self, plan: Plan) -> dict[str, Any]:
+        """Main figures for run.json."""
+        return {
+            "objective": plan.objective,
+            "trunk": plan.trunk,
+            "size": plan.size,
+            "parameters": num_parameters(self.encoder),
+            "steps": self.training.step,
+            "loss": self.progress.last.get("loss"),
+            "chance": self.progress.last.get("chance"),
+            "train_seconds": self.progress.seconds,
+            "skipped_steps": len(self.training.skipped),
+            "peak_rss_bytes": peak_rss_bytes(),
+        }
+
+
+def profile_of(ground: Ground) -> Profile:
+    """The data in numbers, without the given test rows."""
+    cleaned = ground.cleaned
+    rows = [row for row, split in enumerate(cleaned.splits) if split != "test"]
+    raw = cleaned.raw[np.array(rows)] if isinstance(cleaned.raw, np.ndarray) else [cleaned.raw[row] for row in rows]
+    return profile(cleaned.modality, raw, [cleaned.labels[row] for row in rows])
+
+
+def settle(ground: Ground, prepared: Prepared, plan: Plan, run: Run, prove_s: float = 0.0) -> Plan:
+    """Add micro-batch and number of steps to the plan, from the learner as built and measured steps.
+
+    A plan that is already on disk is taken as it is, so that a continued run is exact.
+    """
+    if (run.folder / "plan.json").exists():
+        return Plan.from_json(run.read_json("plan.json"))
+    settings, machine = ground.settings, ground.machine
+    rows = pretraining_rows(prepared, settings)
+    stage = replace(pretrain_stage(plan, settings), steps=settings.steps or 1)
+    training = _assembled(stage, plan, prepared)
+    shape = _shape(training.learner, plan, prepared, settings, machine)
+    plan = with_memory(
+        plan, shape, machine, coupled=training.learner.coupled, chosen=settings.pretrain.micro_batch is not None
+    )
+    loader = _loader(prepared, rows, pretrain_stage(plan, settings))
+    step_s = 0.0 if settings.steps is not None else _measured_step(plan, prepared, settings, loader, machine)
+    deadline = ground.deadline()
+    left_s = (plan.seconds or 0.0) if deadline is None else deadline - time.monotonic()
+    return with_horizon(
+        plan, settings, step_s=step_s, epoch_steps=loader.steps_per_epoch, left_s=left_s, prove_s=prove_s
+    )
+
+
+def pretraining_rows(prepared: Prepared, settings: Settings) -> np.ndarray:
+    """Rows whose inputs may be learnt from: training rows, and all but held-out labels under `transductive`."""
+    rows = prepared.rows(split="train")
+    if settings.data.transductive:
+        rows = np.sort(np.concatenate([rows, prepared.rows(split="test"), prepared.rows(split="held")]))
+    return rows
+
+
+def train_encoder(
+    ground: Ground, prepared: Prepared, plan: Plan, run: Run, *, deadline: float | None = None
+) -> Trained:
+    """Run the pretraining stage to its end, continuing where it stood."""
+    settings, machine = ground.settings, planned_machine(plan, ground)
+    stage = pretrain_stage(plan, settings)
+    training = _assembled(stage, plan, prepared)
+    loader = _loader(prepared, pretraining_rows(prepared, settings), stage)
+    validation = prepared.rows(split="validation")
+    scored = None
+    if len(validation):
+        scored = partial(_loader(prepared, validation, stage).evaluation, SCORED_ROWS, min(stage.batch_size, 64))
+    encoder = training.learner.encoders[prepared.modality]
+    assert isinstance(encoder, Encoder), "every learner holds an Encoder per modality"
+    job = Job(
+        label="pretrain",
+        stage=stage,
+        training=training,
+        machine=machine,
+        batch_at=loader.batch,
+        validation=scored,
+        monitor=_monitor(encoder, prepared, plan, machine),
+        run=run,
+        identity={"dataset_id": prepared.dataset_id},
+        deadline=deadline or (ground.deadline(0.85) if settings.steps is None else None),
+    )
+    progress = drive(job, ground.say)
+    return Trained(encoder, progress, training)
+
+
+def planned_machine(plan: Plan, ground: Ground) -> Machine:
+    """The machine as the plan uses it; another one than the plan was made on is announced as not exact."""
+    machine = replace(ground.machine, precision=plan.precision, threads=plan.threads)
+    if machine != ground.machine:
+        ground.say(
+            "warning",
+            text=f"The plan was made for {plan.threads} threads and {plan.precision}; this machine would take "
+            f"{ground.machine.threads} and {ground.machine.precision}. The plan's values are used.",
+        )
+        configure(machine)
+    return machine
+
+
+def save_encoder(folder: Path, encoder: Encoder, prepared: Prepared, extra: dict[str, Any]) -> None:
+    """Write an encoder with its tokenizer as a model folder."""
+    save_model(folder, encoder, prepared.facts, head=None, extra={"kind": "encoder", **extra})
+    if prepared.tokenizer is not None:
+        prepared.tokenizer.save(folder / "tokenizer.json")
+
+
+def _assembled(stage: Stage, plan: Plan, prepared: Prepared) -> Training:
+    return assemble(stage, prepared.facts, make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts))
+
+
+def _loader(prepared: Prepared, rows: np.ndarray, stage: Stage) -> Loader:
+    return Loader(
+        prepared, rows, seed=stage.seed, batch_size=stage.batch_size, items=stage.items, seq_len=stage.seq_len
+    )
+
+
+def _shape(learner: Learner, plan: Plan, prepared: Prepared, settings: Settings, machine: Machine) -> Shape:
+    encoder = learner.encoders[prepared.modality]
+    assert isinstance(encoder, Encoder), "every learner holds an Encoder per modality"
+    options = encoder.spec.options
+    channels, rows, columns = prepared.facts.image_shape
+    positions = plan.seq_len or max(rows * columns // 16, 1)
+    outputs = positions * (prepared.facts.vocab_size if plan.trunk == "transformer" else 256) or channels * rows
+    return Shape(
+        num_parameters=num_parameters(learner),
+        width=options["width"],
+        depth=options.get("depth", 0),
+        positions=positions,
+        outputs=outputs,
+        value_bytes=2 if machine.precision == "bfloat16" else 4,
+        ema=settings.pretrain.ema > 0,
+    )
+
+
+def _measured_step(plan: Plan, prepared: Prepared, settings: Settings, loader: Loader, machine: Machine) -> float:
+    """Median seconds of a few steps of a learner that is thrown away."""
+    stage = replace(pretrain_stage(plan, settings), steps=TIMED_STEPS + 1)
+    training = _assembled(stage, plan, prepared)
+    seconds = [item.seconds for item in steps(training, loader.batch, machine)]
+    return float(np.median(seconds[1:]))
+
+
+def _monitor(encoder: Encoder, prepared: Prepared, plan: Plan, machine: Machine) -> Any:
+    """Watch the encoder on training rows: spread and rank of its features, and its neighbours' labels."""
+    train = prepared.rows(split="train")
+    watched = train[:: max(len(train) // WATCHED_ROWS, 1)][:WATCHED_ROWS]
+    labelled = np.concatenate([prepared.rows(split="train", labelled=True), prepared.rows(split="held", labelled=True)])
+    probed = labelled[:: max(len(labelled) // PROBED_ROWS, 1)][:PROBED_ROWS]
+    seq_len = plan.seq_len and max(plan.seq_len, 256)
+
+    @torch.no_grad()
+    def measure() -> dict[str, float]:
+        seen = features(encoder, prepared, watched, machine, seq_len)
+        found = {"feature_std": feature_std(seen), "effective_rank": effective_rank(seen)}
+        if len(probed) >= 20 and len(np.unique(prepared.labels[probed])) > 1:
+            known = features(encoder, prepared, probed, machine, seq_len)
+            found["probe"] = neighbour_accuracy(known, prepared.labels[probed])
+        return found
+
+    assert np.all(prepared.labels[probed] != NO_LABEL), "probed rows have labels"
+    return measure
