@@ -1,0 +1,129 @@
+"""Every verb, argument and flag. A flag's name is its name in Python and in a configuration file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+DATA_HELP = "A file or folder: Parquet, CSV, TSV, JSONL, .txt, class folders of images, IDX, NumPy."
+RUN_HELP = "A run folder, or the --out folder of the run: the only run that fits, else the newest finished one."
+
+Argument = Any
+
+
+def _flag(kind: Any, text: str, *names: str, panel: str = "What", metavar: str | None = None) -> Argument:
+    option = typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, metavar=metavar)
+    return Annotated[kind, option]
+
+
+def _argument(kind: Any, text: str, metavar: str) -> Argument:
+    return Annotated[kind, typer.Argument(help=text, metavar=metavar, show_default=False)]
+
+
+ARGUMENTS: dict[str, Argument] = {
+    "data": _argument(str, DATA_HELP, "DATA"),
+    "run": _argument(str, RUN_HELP, "RUN"),
+    "inputs": _argument(list[str], "Files, folders, or texts to answer for.", "INPUT..."),
+}
+
+HOW = "How"
+FLAGS: dict[str, Argument] = {
+    "out": _flag(str | None, "Folder for runs and prepared data. Default: runs.", "--out", metavar="FOLDER"),
+    "label": _flag(str | None, "Column that holds the label.", "--label", metavar="COLUMN"),
+    "minutes": _flag(float | None, "Wall-clock bound of the whole command.", "--minutes"),
+    "steps": _flag(int | None, "Exact number of pretraining steps, instead of minutes.", "--steps"),
+    "objective": _flag(
+        str | None, "Pretext task: skip_gram, masked_lm, causal_lm, contrastive, ...", "--objective", metavar="NAME"
+    ),
+    "trunk": _flag(str | None, "Backbone: transformer, bag, mlp, ...", "--trunk", metavar="NAME"),
+    "size": _flag(str | None, "Size of the model: nano, micro, ...", "--size", metavar="NAME"),
+    "seed": _flag(int | None, "Seed of all randomness. Default: 0.", "--seed"),
+    "threads": _flag(int | None, "Processor threads. Default: all cores.", "--threads"),
+    "labels": _flag(str | None, "Label counts to compare at, such as 50,200,1000.", "--labels", metavar="N,N,..."),
+    "encoder": _flag(str | None, "Reuse the encoder of this run instead of pretraining.", "--from", metavar="RUN"),
+    "to_file": _flag(str | None, "Write the answers to a .csv, .jsonl or .parquet file.", "--to", metavar="FILE"),
+    "to_format": _flag(str, "What to write: hf (Hugging Face layout).", "--to", metavar="FORMAT"),
+    "out_folder": _flag(str, "Folder to write the export to.", "--out", "--hf", metavar="FOLDER"),
+    "config": _flag(str | None, "TOML file with any option.", "--config", panel=HOW, metavar="FILE"),
+    "set": _flag(
+        list[str] | None,
+        "Any option by its dotted key, such as pretrain.lr=3e-4; may be repeated.",
+        "--set",
+        panel=HOW,
+        metavar="KEY=VALUE",
+    ),
+    "dry_run": _flag(bool, "Print the plan and stop.", "--dry-run", panel=HOW),
+    "json": _flag(bool, "One JSON object as the last line of stdout; all else to stderr.", "--json", panel=HOW),
+    "verbose": _flag(bool, "Tell every checkpoint; show a traceback on a bug.", "--verbose", panel=HOW),
+}
+DEFAULTS: dict[str, object] = {"dry_run": False, "json": False, "verbose": False, "to_format": "hf"}
+REQUIRED = ("out_folder",)
+
+JOB = ("out", "minutes", "steps", "objective", "trunk", "size", "seed", "threads", "config", "set", "dry_run")
+TALK = ("json", "verbose")
+MODELS = ("run", "demo", "pretrain", "finetune", "prove")
+TASKS = ("run", "demo", "finetune", "prove")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb: its help, its arguments and flags, and which runs its RUN may be.
+
+    Attributes:
+        arguments: names in ARGUMENTS, positional in this order.
+        optional: the arguments among them that may be left out.
+        flags: names in FLAGS.
+        runs: verbs whose runs fit its RUN argument; empty: all.
+    """
+
+    name: str
+    help: str
+    arguments: tuple[str, ...]
+    flags: tuple[str, ...]
+    runs: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+
+VERBS = (
+    Verb(
+        "run",
+        "All of it: understand, clean, plan, pretrain, fine-tune, prove, report.",
+        ("data",),
+        ("label", "labels", *JOB, *TALK),
+    ),
+    Verb("demo", "The whole path on scikit-learn's digits, in under two minutes.", (), (*JOB, *TALK)),
+    Verb(
+        "check",
+        "What is there: rows, labels, duplicates, what cannot be used and why.",
+        ("data",),
+        ("label", *JOB, *TALK),
+    ),
+    Verb("plan", "What would be trained, how long and why.", ("data",), ("label", *JOB, *TALK)),
+    Verb("pretrain", "Train an encoder without labels.", ("data",), ("label", *JOB, *TALK)),
+    Verb("finetune", "Train the encoder of a run with labels.", ("run", "data"), ("label", *JOB, *TALK), MODELS),
+    Verb(
+        "evaluate",
+        "Score the model of a run, with intervals.",
+        ("run", "data"),
+        ("label", *JOB, *TALK),
+        TASKS,
+        optional=("data",),
+    ),
+    Verb(
+        "prove",
+        "Did pretraining pay? Compare with honest baselines and say so with intervals.",
+        ("data",),
+        ("label", "labels", "encoder", *JOB, *TALK),
+    ),
+    Verb(
+        "predict",
+        "Answer for new files or texts.",
+        ("run", "inputs"),
+        ("to_file", "threads", "config", "set", *TALK),
+        TASKS,
+    ),
+    Verb("report", "Write the report of a run again.", ("run",), TALK),
+    Verb("export", "Write the encoder for use elsewhere.", ("run",), ("to_format", "out_folder", *TALK), MODELS),
+)
