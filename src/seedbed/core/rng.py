@@ -95,8 +95,8 @@ class Keys:
 
 
 def keys_for(seed: int, batch: Batch, step: int) -> Keys:
-    """The keys of a batch's examples at a step."""
-    return Keys(seed, batch.epochs_B, batch.ids_B, step)
+    """The keys of a batch's examples at a step; windows of one document are different examples."""
+    return Keys(seed, batch.epochs_B, batch.ids_B + batch.starts_B * _signed(_FIRST), step)
 
 
 def _mix_rows(z: np.ndarray) -> np.ndarray:

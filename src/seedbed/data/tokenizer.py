@@ -1,0 +1,221 @@
+"""Tokenizers trained on the user's text: byte-level BPE, words, or characters.
+
+Each is a `tokenizers` tokenizer, saved as the tokenizer.json that other libraries read. What is our own is speed: a text
+is cut at white space, where none of the three ever joins anything, and every distinct piece is encoded once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from seedbed.core.errors import DataError
+from seedbed.core.tokens import NUM_SPECIAL, SPECIAL_NAMES, UNK
+
+# Without a word from us the library warns when a process that has used its threads forks; nothing here forks.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+WORD_CAP = 50_000
+WORD_MIN_COUNT = 3
+# Unicode's White_Space, which is what \s means to the library and not quite what it means to `re`.
+_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+# GPT-2's pattern, seen from afar: a word takes one space before it, a run of spaces gives its last to the next word.
+_BPE_PIECE = re.compile(rf" ?[^{_SPACE}]+|[{_SPACE}]+(?![^{_SPACE}])|[{_SPACE}]")
+_WORD_PIECE = re.compile(rf"[^{_SPACE}]+")
+_WORD = r"\w+|[^\w\s]"
+_CHARACTER = r"[\s\S]"
+_CHARACTERS_PER_ENTRY = 2_000
+_DOCUMENT_CAP = 10_000
+_CACHE_CAP = 1 << 20
+
+
+@dataclass
+class Tokenizer:
+    """Text to ids and back; ids 0..4 are special and cannot be spelt by any text.
+
+    Attributes:
+        kind: "bpe", "word" or "char".
+        backend: the library's tokenizer.
+    """
+
+    kind: str
+    backend: tokenizers.Tokenizer
+    _ids_of: dict[str, list[int]] = field(default_factory=dict, repr=False)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of entries, the special ones included."""
+        return self.backend.get_vocab_size()
+
+    @property
+    def dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+        """The smallest unsigned integer that holds every id."""
+        return np.dtype(np.uint16) if self.vocab_size <= 1 << 16 else np.dtype(np.uint32)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Ids of each text, uint16 (or uint32 above 65,536 entries), without special tokens."""
+        if self.kind == "char":
+            table = self._character_table()
+            return [table[_codepoints(self.backend.normalizer.normalize_str(text))] for text in texts]
+        return [ids for low in range(0, len(texts), 1024) for ids in self._encode_pieces(texts[low : low + 1024])]
+
+    def _encode_pieces(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Encode texts piece by piece, each distinct piece once."""
+        cut = _BPE_PIECE if self.kind == "bpe" else _WORD_PIECE
+        pieces = [cut.findall(text) for text in texts]
+        if len(self._ids_of) > _CACHE_CAP:
+            self._ids_of.clear()
+        new = list({piece: None for piece in chain.from_iterable(pieces) if piece not in self._ids_of})
+        for piece, encoding in zip(new, self.backend.encode_batch_fast(new, add_special_tokens=False), strict=True):
+            self._ids_of[piece] = encoding.ids
+        look_up = self._ids_of.__getitem__
+        return [np.fromiter(chain.from_iterable(map(look_up, row)), self.dtype) for row in pieces]
+
+    def _character_table(self) -> np.ndarray:
+        """Id of every code point."""
+        table = np.full(0x110000, UNK, dtype=self.dtype)
+        for name, index in self.backend.get_vocab().items():
+            if index >= NUM_SPECIAL:
+                table[ord(name)] = index
+        return table
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; special tokens appear by name, words with single spaces between them."""
+        return self.backend.decode([int(index) for index in ids], skip_special_tokens=False)
+
+    def to_json(self) -> str:
+        """The tokenizer as the text of a tokenizer.json."""
+        return self.backend.to_str(pretty=False)
+
+    def save(self, path: Path) -> None:
+        """Write tokenizer.json."""
+        path.write_text(self.to_json(), encoding="utf-8")
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read a tokenizer.json written by `save`.
+
+    Raises:
+        DataError: the file is missing or is no such tokenizer.
+    """
+    try:
+        backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises bare Exception
+        raise DataError(f"{path}: cannot be read as a tokenizer", found=str(error)) from error
+    if isinstance(backend.model, models.BPE):
+        return _tokenizer("bpe", backend)
+    return _tokenizer("char" if isinstance(backend.decoder, decoders.Fuse) else "word", backend)
+
+
+def default_vocab_size(kind: str, num_characters: int) -> int:
+    """Entries by amount of text: few words cannot fill a large vocabulary.
+
+    Source: a rule of thumb over published models; 4096 up to 2 M words, 8192 about 10 M, 16384 up to 100 M, then 32768.
+    """
+    if kind != "bpe":
+        return WORD_CAP
+    num_words = num_characters / 6
+    return next((size for size, most in ((4096, 2e6), (8192, 2e7), (16384, 1e8)) if num_words <= most), 32768)
+
+
+def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int = 0) -> Tokenizer:
+    """Train a tokenizer; equal texts in equal order give equal tokenizers.
+
+    Args:
+        texts: training rows only; for BPE a sample of 2,000 characters per entry is taken from all over them.
+        kind: "bpe", "word" (lower-cased words and punctuation that occur three times) or "char".
+        vocab_size: most entries, special ones included; 0: by amount of text.
+    """
+    rows = list(texts)
+    size = vocab_size or default_vocab_size(kind, sum(map(len, rows)))
+    if kind == "bpe":
+        return _train_bpe(rows, size)
+    backend = _word_backend() if kind == "word" else _character_backend()
+    counts = _count_words(rows, backend) if kind == "word" else _count_characters(rows, backend)
+    least = WORD_MIN_COUNT if kind == "word" else 1
+    ranked = sorted((-count, name) for name, count in counts.items() if count >= least and name not in SPECIAL_NAMES)
+    names = [*SPECIAL_NAMES, *(name for _, name in ranked[: max(size - NUM_SPECIAL, 0)])]
+    backend.model = models.WordLevel({name: index for index, name in enumerate(names)}, unk_token=SPECIAL_NAMES[UNK])
+    return _tokenizer(kind, backend)
+
+
+def _tokenizer(kind: str, backend: tokenizers.Tokenizer) -> Tokenizer:
+    """Fix the special ids, and keep user text from being read as special tokens."""
+    backend.add_special_tokens(list(SPECIAL_NAMES))
+    backend.encode_special_tokens = True
+    return Tokenizer(kind, backend)
+
+
+def _train_bpe(rows: list[str], size: int) -> Tokenizer:
+    """Byte-level BPE: all 256 bytes are entries, so nothing is unknown."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_NAMES),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(_sample(rows, size * _CHARACTERS_PER_ENTRY), trainer)
+    return _tokenizer("bpe", backend)
+
+
+def _sample(rows: list[str], characters: int) -> Iterator[str]:
+    """Passages of at most 10,000 characters, evenly from all rows, about `characters` in all."""
+    passages = [(row, low) for row, text in enumerate(rows) for low in range(0, len(text), _DOCUMENT_CAP)]
+    stride = max(1, -(-sum(map(len, rows)) // characters))
+    for row, low in passages[::stride]:
+        yield rows[row][low : low + _DOCUMENT_CAP]
+
+
+def _word_backend() -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(models.WordLevel({}, unk_token=SPECIAL_NAMES[UNK]))
+    backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    backend.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(_WORD), behavior="removed", invert=True)
+    return backend
+
+
+def _character_backend() -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(models.WordLevel({}, unk_token=SPECIAL_NAMES[UNK]))
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(_CHARACTER), behavior="isolated")
+    backend.decoder = decoders.Fuse()
+    return backend
+
+
+def _count_words(rows: list[str], backend: tokenizers.Tokenizer) -> Counter[str]:
+    """How often each word occurs; distinct pieces are cut into words once."""
+    pieces: Counter[str] = Counter()
+    for text in rows:
+        pieces.update(_WORD_PIECE.findall(text))
+    words: Counter[str] = Counter()
+    for piece, count in pieces.items():
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(piece)):
+            words[word] += count
+    return words
+
+
+def _count_characters(rows: list[str], backend: tokenizers.Tokenizer) -> Counter[str]:
+    """How often each character occurs."""
+    totals = np.zeros(0x110000, dtype=np.int64)
+    for text in rows:
+        codes, counts = np.unique(_codepoints(backend.normalizer.normalize_str(text)), return_counts=True)
+        totals[codes] += counts
+    return Counter({chr(code): int(totals[code]) for code in np.flatnonzero(totals)})
+
+
+def _codepoints(text: str) -> np.ndarray:
+    """Code point of each character, uint32."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
