@@ -1,0 +1,236 @@
+"""Which column of a table is what: text, label, split, group. What was chosen, and what not, is said."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from seedbed.core.errors import DataError, nearest
+from seedbed.core.settings import Settings
+from seedbed.data.rows import (
+    SPLIT_WORDS,
+    Quarantined,
+    Row,
+    Unreadable,
+    listed,
+    number,
+    settle_splits,
+    split_word,
+)
+from seedbed.data.tables import Table
+
+TEXT_NAMES = (
+    "text", "content", "document", "body", "sentence", "review", "abstract", "article",
+    "message", "comment", "post", "tweet", "description", "note", "summary", "title",
+)  # fmt: skip
+LABEL_NAMES = ("label", "class", "target", "category", "y")
+MIN_TEXT_CHARS = 20.0  # mean length at which an unnamed column of strings may be text
+FEW_CLASSES = 50
+_WHOLE = re.compile(r"([-+]?\d+)\.0+")
+
+
+class Chosen(NamedTuple):
+    """Names of the columns that are used; None where there is none."""
+
+    text: str
+    label: str | None
+    split: str | None
+    group: str | None
+
+
+def rows_of_tables(
+    tables: Sequence[Table], settings: Settings, understood: list[str]
+) -> tuple[list[Row], list[Quarantined]]:
+    """Choose the columns of tables that belong together, and read their rows.
+
+    Args:
+        tables: at least one.
+        settings: what the user named.
+        understood: receives what was chosen.
+
+    Raises:
+        DataError: a named column does not exist, or none looks like text.
+    """
+    chosen = choose(tables, settings, understood)
+    broken = [entry for table in tables for entry in table.broken]
+    used = [table for table in tables if chosen.text in table.columns]
+    for table in tables:
+        if table not in used:
+            understood.append(f'{table.name}: not used, it has no column "{chosen.text}"')
+            broken = [entry for entry in broken if entry not in table.broken]
+    words: list[str | None] = []
+    rows: list[Row] = []
+    for table in used:
+        try:
+            fresh = list(_rows(table, chosen))
+        except Unreadable as error:
+            broken.append(Quarantined(table.name, str(error)))
+            continue
+        rows.extend(row for row, _ in fresh)
+        words.extend(word for _, word in fresh)
+    settled = settle_splits(words, understood)
+    rows = [
+        row if settled[word] is None else Row(row.key, row.raw, row.label, settled[word], row.group)
+        for row, word in zip(rows, words, strict=True)
+    ]
+    _say_labels(used, chosen, rows, understood)
+    return rows, broken
+
+
+def _rows(table: Table, chosen: Chosen) -> Iterator[tuple[Row, str | None]]:
+    columns = table.load([name for name in dict.fromkeys(chosen) if name is not None and name in table.columns])
+    empty: list[object] = [None] * table.num_rows
+    labels = columns.get(chosen.label or "", empty)
+    groups = columns.get(chosen.group or "", empty)
+    splits = columns.get(chosen.split or "", empty)
+    word = split_word(table.stem)
+    for at, value in enumerate(columns[chosen.text]):
+        key = f"{table.name}:{table.key_numbers[at]}"
+        raw = value if isinstance(value, str | bytes) else "" if value is None else str(value)
+        own = SPLIT_WORDS.get(_string(splits[at]).lower()) if splits[at] is not None else None
+        yield Row(key, raw, label_name(labels[at], key), None, _string(groups[at]) or None), own or word
+
+
+def label_name(value: object, key: str) -> str | None:
+    """A label as a class name: whole numbers without a fraction, None for an empty cell.
+
+    Raises:
+        DataError: the cell holds a list or an object.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, list | dict):
+        raise DataError(
+            f"{key}: the label is not one value.",
+            found=str(value)[:80],
+            cause="Rows with several labels are not supported.",
+            fix="Name a column with one label a row by --label.",
+        )
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = _string(value)
+    if text.lower() == "nan":
+        return None
+    whole = _WHOLE.fullmatch(text)
+    return (whole[1] if whole else text) or None
+
+
+def _string(value: object) -> str:
+    if value is None:
+        return ""
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+
+
+def choose(tables: Sequence[Table], settings: Settings, understood: list[str]) -> Chosen:
+    """The columns to use, named by the user or found; see `rows_of_tables`."""
+    known = list(dict.fromkeys(column for table in tables for column in table.columns))
+    sample = {name: [v for table in tables for v in table.sample.get(name, [])] for name in known}
+    if any(not table.header for table in tables):
+        understood.append("the first row holds data, not names: the columns are called " + listed(known))
+    label = _named(known, settings.label, "label", tables)
+    group = _named(known, settings.data.group, "data.group", tables)
+    text = _named(known, settings.data.text, "data.text", tables)
+    split = _split_column(sample, {label, group, text})
+    found_label = label or _label_column(known, {group, text, split})
+    text = text or _text_column(sample, {found_label, group, split}, tables, understood)
+    used = [name for name in (text, found_label, split, group) if name is not None]
+    unused = [name for name in known if name not in used]
+    told = [f'text: column "{text}"']
+    told += [f'label: column "{found_label}"' + ("" if label else ", by its name")] if found_label else []
+    told += [f'split: column "{split}"'] if split else []
+    told += [f'groups: column "{group}"'] if group else []
+    understood.append("; ".join(told) + (f"; not used: {listed(unused)}" if unused else ""))
+    if found_label is None:
+        understood.append(_no_label(sample, {text, split, group}))
+    return Chosen(text, found_label, split, group)
+
+
+def _named(known: list[str], name: str | None, option: str, tables: Sequence[Table]) -> str | None:
+    if name is None or name in known:
+        return name
+    where = tables[0].name if len(tables) == 1 else f"{tables[0].name} and {number(len(tables) - 1, 'other table')}"
+    closest = nearest(name, known)
+    best = closest.removeprefix('Did you mean "').removesuffix('"?') or "COLUMN"
+    flag = f"--label {best}" if option == "label" else f"--set {option}={best}"
+    raise DataError(
+        f'There is no column "{name}" in {where}.',
+        found=f"columns: {listed(known, 20)}",
+        cause=closest,
+        fix=f"Use {flag}",
+    )
+
+
+def _split_column(sample: dict[str, list[object]], taken: set[str | None]) -> str | None:
+    for name, values in sample.items():
+        if name.lower() == "split" and name not in taken:
+            words = {_string(value).lower() for value in values if value is not None} - {""}
+            return name if words and words <= SPLIT_WORDS.keys() else None
+    return None
+
+
+def _label_column(known: list[str], taken: set[str | None]) -> str | None:
+    found = [name for name in known if name.lower() in LABEL_NAMES and name not in taken]
+    return found[0] if len(found) == 1 else None
+
+
+def _text_column(
+    sample: dict[str, list[object]], taken: set[str | None], tables: Sequence[Table], understood: list[str]
+) -> str:
+    lengths: dict[str, float] = {}
+    for name, values in sample.items():
+        strings = [_string(value) for value in values if isinstance(value, str | bytes)]
+        if name not in taken and strings:
+            lengths[name] = sum(map(len, strings)) / len(strings)
+    for name in TEXT_NAMES:
+        for column in lengths:
+            if column.lower() == name:
+                return column
+    long = {name: mean for name, mean in lengths.items() if _like_text(mean, sample[name])}
+    ranked = sorted(long, key=lambda name: -long[name])
+    if len(ranked) == 1 or (len(ranked) > 1 and long[ranked[0]] >= 3 * long[ranked[1]]):
+        if len(ranked) > 1:
+            understood.append(f'"{ranked[0]}" is by far the longest of the columns {listed(ranked)}: it is the text')
+        return ranked[0]
+    names = listed(sample, 20)
+    what = "Several columns could be the text" if ranked else "No column looks like text"
+    raise DataError(
+        f"{what} in {tables[0].name}.",
+        found=f"candidates: {listed(ranked)}; columns: {names}" if ranked else f"columns: {names}",
+        cause="" if ranked else "Tables of numbers and categories cannot be read yet; text or images can.",
+        fix=f"Name it: --set data.text={ranked[0] if ranked else 'COLUMN'}",
+    )
+
+
+def _like_text(mean: float, values: list[object]) -> bool:
+    strings = [_string(value) for value in values if value is not None]
+    spaced = sum(" " in string or not string.isascii() for string in strings)
+    numeric = sum(string.replace(".", "").replace("-", "").isdigit() for string in strings)
+    long_enough = mean >= MIN_TEXT_CHARS or (spaced == len(strings) and mean >= MIN_TEXT_CHARS / 4)
+    return long_enough and 2 * spaced >= len(strings) and 2 * len(set(strings)) >= len(strings) > numeric
+
+
+def _no_label(sample: dict[str, list[object]], taken: set[str | None]) -> str:
+    candidates = []
+    for name, values in sample.items():
+        distinct = {_string(value) for value in values if value is not None} - {""}
+        if name not in taken and 2 <= len(distinct) <= min(FEW_CLASSES, max(2, len(values) // 2)):
+            candidates.append(f'"{name}" ({len(distinct)} values)')
+    told = "no label column was named or found, so every row is unlabelled"
+    return told + (f"; candidates for --label: {', '.join(candidates[:8])}" if candidates else "")
+
+
+def _say_labels(tables: Sequence[Table], chosen: Chosen, rows: list[Row], understood: list[str]) -> None:
+    if chosen.label is None:
+        return
+    without = [table.name for table in tables if chosen.label not in table.columns]
+    if without:
+        understood.append(f'no column "{chosen.label}" in {", ".join(without)}: these rows are unlabelled')
+    counts = Counter(row.label for row in rows if row.label is not None)
+    labelled = counts.total()
+    if labelled and len(counts) > max(FEW_CLASSES, labelled // 2):
+        understood.append(
+            f'warning: "{chosen.label}" has {len(counts):,} values in {labelled:,} rows: it hardly names classes'
+        )

@@ -1,0 +1,201 @@
+"""From files to bounded pieces of bytes: lines, paragraphs, parts of long documents, in UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+from seedbed.data.rows import KEPT_BYTES, Quarantined, Unreadable
+
+CHUNK_BYTES = 1 << 20
+MAX_TEXT_BYTES = 16 << 20  # of one line, paragraph or cell
+PART_BYTES = 4 << 20  # longer documents are read as consecutive parts
+MAX_INFLATION = 200  # decoded bytes per stored byte of a .gz, once it is past FREE_INFLATED_BYTES
+FREE_INFLATED_BYTES = 1 << 30
+
+IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
+MARKS = (  # the longer ones first: the UTF-32 mark begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+class Piece(NamedTuple):
+    """A run of bytes of a file.
+
+    Attributes:
+        number: of its first line, from 1; for parts of a document, of the part.
+        data: UTF-8 as far as the file is; the first bytes only where the piece is too long.
+        size: all its bytes; more than len(data) where it is too long to be used.
+    """
+
+    number: int
+    data: bytes
+    size: int
+
+    @property
+    def too_long(self) -> bool:
+        """Whether only its beginning was kept."""
+        return self.size > len(self.data)
+
+
+def shown(path: Path) -> str:
+    """A path as text that can always be printed, with "/" everywhere."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
+
+
+def key_of(path: Path, root: Path) -> str:
+    """The name of a file in keys: relative to the folder asked for."""
+    return shown(path.relative_to(root) if path != root else Path(path.name))
+
+
+def reason_of(error: OSError) -> str:
+    """An operating system's refusal as a reason, without the path."""
+    return f"cannot be read: {error.strerror or error}"
+
+
+def list_files(root: Path) -> tuple[list[Path], list[Quarantined]]:
+    """All files below a folder in a stable order, hidden ones and the litter of desktops left out.
+
+    Returns:
+        files, and the folders that could not be listed.
+    """
+    found: list[Path] = []
+    refused: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=refused.append):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        kept = (name for name in names if not name.startswith(".") and name.lower() not in IGNORED_NAMES)
+        found.extend(Path(folder, name) for name in kept)
+    broken = [Quarantined(shown(Path(str(error.filename))), reason_of(error)) for error in refused]
+    return sorted(found, key=lambda path: path.parts), broken
+
+
+def open_binary(path: Path) -> IO[bytes]:
+    """Open for reading, through gzip where the name ends in .gz."""
+    return cast("IO[bytes]", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def chunks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, decompressed, piece by piece.
+
+    Raises:
+        Unreadable: the file cannot be opened, is a damaged archive, or swells beyond measure.
+    """
+    read = 0
+    try:
+        most = max(FREE_INFLATED_BYTES, path.stat().st_size * MAX_INFLATION)
+        with open_binary(path) as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                read += len(chunk)
+                if read > most:
+                    raise Unreadable(f"decompresses to more than {most:,} bytes")
+                yield chunk
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise Unreadable(f"damaged gzip file: {error}") from error
+    except OSError as error:
+        raise Unreadable(reason_of(error)) from error
+
+
+def utf8_chunks(path: Path) -> Iterator[bytes]:
+    """The bytes of a text file as UTF-8: a byte-order mark is obeyed and dropped, nothing else is guessed.
+
+    Raises:
+        Unreadable: no text (many NUL bytes), or not what its byte-order mark says.
+    """
+    stream = chunks(path)
+    first = next(stream, b"")
+    encoding = next((name for mark, name in MARKS if first.startswith(mark)), None)
+    if encoding == "utf-8-sig":
+        first, encoding = first.removeprefix(codecs.BOM_UTF8), None
+    if encoding is None:
+        if first.count(0) > len(first) // 5:
+            raise Unreadable("more than a fifth are NUL bytes: not text, or UTF-16 without a byte-order mark")
+        yield first
+        yield from stream
+        return
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        yield decoder.decode(first).encode()
+        for chunk in stream:
+            yield decoder.decode(chunk).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeError as error:
+        raise Unreadable(f"begins with the mark of {encoding.upper()} but is not: {error}") from error
+
+
+def lines(path: Path, limit: int = MAX_TEXT_BYTES) -> Iterator[Piece]:
+    """The lines of a text file without their ends, in memory bounded by `limit` whatever their length."""
+    line, count, size = b"", 0, 0
+    for chunk in utf8_chunks(path):
+        *ended, rest = chunk.split(b"\n")
+        for end in ended:
+            count, size = count + 1, size + len(end)
+            yield _piece(count, line + end if line else end, size, limit)
+            line, size = b"", 0
+        size += len(rest)
+        line = line + rest if size <= limit else line[:KEPT_BYTES]
+    if size:
+        yield _piece(count + 1, line, size, limit)
+
+
+def _piece(count: int, line: bytes, size: int, limit: int) -> Piece:
+    if size > limit:
+        return Piece(count, line[:KEPT_BYTES], size)
+    line = line.removesuffix(b"\r")
+    return Piece(count, line, len(line))
+
+
+def paragraphs(path: Path, limit: int = MAX_TEXT_BYTES) -> Iterator[Piece]:
+    """Runs of lines that are not blank, in memory bounded by `limit`."""
+    held: list[bytes] = []
+    first, size = 0, 0
+    for line in lines(path, limit):
+        if line.data.strip() or line.too_long:
+            first = first if size else line.number
+            size += line.size + bool(size)
+            if size <= limit:
+                held.append(line.data)
+            else:
+                del held[1:]
+        elif size:
+            yield _paragraph(first, held, size)
+            held, size = [], 0
+    if size:
+        yield _paragraph(first, held, size)
+
+
+def _paragraph(first: int, held: list[bytes], size: int) -> Piece:
+    text = b"\n".join(held)
+    return Piece(first, text if len(text) == size else text[:KEPT_BYTES], size)
+
+
+def parts(path: Path, size: int = PART_BYTES) -> Iterator[Piece]:
+    """A document in consecutive parts of at most `size` bytes, cut at a line end, else a space: no byte is lost."""
+    held, count = b"", 0
+    for chunk in utf8_chunks(path):
+        held += chunk
+        while len(held) > size:
+            cut = _cut(held, size)
+            count += 1
+            yield Piece(count, held[:cut], cut)
+            held = held[cut:]
+    if held or not count:
+        yield Piece(count + 1, held, len(held))
+
+
+def _cut(data: bytes, size: int) -> int:
+    for mark in (b"\n", b" "):
+        if (at := data.rfind(mark, size // 2, size)) >= 0:
+            return at + 1
+    at = size
+    while at > size - 4 and data[at] & 0xC0 == 0x80:  # not inside a character
+        at -= 1
+    return at

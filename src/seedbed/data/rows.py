@@ -1,0 +1,157 @@
+"""What every source is made of: rows, what could not be read, and the words that name splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from seedbed.core.errors import DataError
+
+Raw = str | bytes | Path | np.ndarray
+
+KEPT_BYTES = 4096  # of what is quarantined; the file itself stays where it is
+UNLABELLED = "unlabelled"
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "eval"), TEST),
+    **dict.fromkeys(("unsup", "unsupervised", "unlabeled", "unlabelled", "raw"), UNLABELLED),
+}
+
+
+class Unreadable(Exception):
+    """One row or file cannot be used; its text is the reason that enters the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example as it was found.
+
+    Attributes:
+        key: where it stands, "file:row", the same each time the source is opened.
+        raw: text, undecoded bytes, the path of a file, or uint8 pixels in (channels, rows, columns).
+        label: name of its class, None without one.
+        split: "train", "validation", "test", or None where the data do not say.
+        group: what must not be torn apart by a split, None where nothing was named.
+    """
+
+    key: str
+    raw: Raw
+    label: str | None = None
+    split: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A row or file that could not be read: where, why, and the first bytes of it."""
+
+    key: str
+    reason: str
+    kept: bytes = b""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows in a stable order, with what was understood of the data they come from.
+
+    Attributes:
+        modality: "text" or "image": the name of the reader.
+        name: of the file, the folder, or "arrays"; part of the name of a run.
+        paths: files and folders asked for.
+        rows: what cleaning will read.
+        quarantined: what could not even be cut into rows.
+        understood: sentences for the user, nothing was guessed that is not in them.
+    """
+
+    modality: str
+    name: str
+    paths: list[Path]
+    rows: list[Row]
+    quarantined: list[Quarantined] = field(default_factory=list)
+    understood: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows there are, how many carry a label, how many could not be cut out."""
+        labelled = sum(row.label is not None for row in self.rows)
+        total = len(self.rows) + len(self.quarantined)
+        return {"rows": len(self.rows), "labelled": labelled, "quarantined": len(self.quarantined), "total": total}
+
+
+def split_word(stem: str) -> str | None:
+    """The split a file or folder name speaks of, looking at its first and its last word.
+
+    Args:
+        stem: a name without its ending, like "train-00000-of-00004" or "adult-test".
+
+    Returns:
+        "train", "validation", "test", "unlabelled", or None.
+    """
+    words = re.split(r"[-_. ]+", stem.lower())
+    return SPLIT_WORDS.get(words[0]) or SPLIT_WORDS.get(words[-1])
+
+
+def settle_splits(words: Iterable[str | None], understood: list[str]) -> Mapping[str | None, str | None]:
+    """Decide what the split names found stand for, all names together.
+
+    A test set without anything to train on is no split: its rows are split anew.
+
+    Args:
+        words: every name found, as from `split_word`.
+        understood: receives a sentence where a name is not taken at its word.
+
+    Returns:
+        name -> split of its rows.
+    """
+    found = set(words)
+    given = found & {TRAIN, VALIDATION, TEST}
+    if TRAIN not in given and None not in found:
+        if len(given) == 1:
+            understood.append(f'splits: only "{next(iter(given))}" was found, so its rows are split anew')
+            return {TRAIN: None, VALIDATION: None, TEST: None, UNLABELLED: None, None: None}
+        if given:
+            understood.append('splits: there is nothing called "train", so the validation rows are used for training')
+            return {VALIDATION: TRAIN, TEST: TEST, UNLABELLED: TRAIN}
+    rest = TRAIN if given - {TRAIN} else None
+    if given == {TRAIN}:
+        return {TRAIN: None, UNLABELLED: None, None: None}
+    return {TRAIN: TRAIN, VALIDATION: VALIDATION, TEST: TEST, UNLABELLED: rest, None: rest}
+
+
+def number(count: int, noun: str) -> str:
+    """`count` with thousands separators and the noun in its number."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Names in quotation marks, the first few of them."""
+    names = list(names)
+    tail = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(f'"{name}"' for name in names[:most]) + tail
+
+
+def nothing_left(where: str, quarantined: list[Quarantined]) -> DataError:
+    """The error for data of which nothing at all can be used."""
+    reasons: dict[str, list[Quarantined]] = {}
+    for entry in quarantined:
+        reasons.setdefault(entry.reason, []).append(entry)
+    most = sorted(reasons.items(), key=lambda item: -len(item[1]))[:5]
+    found = "; ".join(f"{len(entries):,} x {reason} (first: {entries[0].key})" for reason, entries in most)
+    return DataError(
+        f"Nothing in {where} can be used.",
+        found=f"{len(quarantined):,} rows or files: {found}" if quarantined else "No rows at all.",
+        cause="Every one of them is damaged, or of a kind that is not what its name says.",
+        fix="Mend or replace these files, then run the same command again.",
+    )
