@@ -162,6 +162,8 @@ def make_optimizers(
     elif dense:
         optimizers.append(torch.optim.AdamW(dense, lr, BETAS, fused=True))
     if sparse:
+        # Adagrad builds its sparse tensors from checked parts; without this torch warns that it does not check them.
+        torch.sparse.check_sparse_tensor_invariants.disable()
         optimizers.append(torch.optim.Adagrad(sparse, lr, foreach=False))
     return optimizers
 
@@ -218,47 +220,43 @@ class Ema:
     """
 
     def __init__(self, learner: Learner, decay: float) -> None:
-        self.decay = decay
-        self.updates = torch.zeros((), dtype=torch.int64)
-        self.averages = {name: value.detach().to(torch.float32, copy=True) for name, value in _floating(learner)}
+        self.learner, self.decay = learner, decay
+        self.averages = {name: value.detach().to(torch.float32, copy=True) for name, value in self._live()}
 
     @torch.no_grad()
-    def update(self, learner: Learner) -> None:
-        """Take in the weights after an optimiser step."""
-        done = int(self.updates)
-        decay = min(self.decay, (1 + done) / (10 + done))
-        for name, value in _floating(learner):
+    def update(self, step: int) -> None:
+        """Take in the weights after optimiser step `step`, 0 being the first."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in self._live():
             self.averages[name].lerp_(value.float(), 1 - decay)
-        self.updates += 1
 
     @torch.no_grad()
-    def copy_to(self, learner: Learner) -> None:
-        """Give a learner the averages."""
-        for name, value in _floating(learner):
+    def copy_(self) -> None:
+        """Give the learner the averages for good."""
+        for name, value in self._live():
             value.copy_(self.averages[name])
 
     @contextmanager
-    def swapped(self, learner: Learner) -> Iterator[None]:
+    def swapped(self) -> Iterator[None]:
         """Inside, the learner holds the averages; afterwards its own values again, bit for bit."""
-        own = {name: value.detach().clone() for name, value in _floating(learner)}
+        own = [value.detach().clone() for _, value in self._live()]
         try:
-            self.copy_to(learner)
+            self.copy_()
             yield
         finally:
             with torch.no_grad():
-                for name, value in _floating(learner):
-                    value.copy_(own[name])
+                for (_, value), before in zip(self._live(), own, strict=True):
+                    value.copy_(before)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averages by name, and how many updates they have seen."""
-        return {"updates": self.updates, **{f"averages.{name}": value for name, value in self.averages.items()}}
+        """The averages by name; with the step they are the whole state."""
+        return dict(self.averages)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue from the saved averages of the same learner."""
-        for name, value in self.state_dict().items():
-            value.copy_(state[name])
+        for name, average in self.averages.items():
+            average.copy_(state[name])
 
-
-def _floating(learner: Learner) -> list[tuple[str, Tensor]]:
-    named: list[tuple[str, Tensor]] = [*learner.named_parameters(), *learner.named_buffers()]
-    return [(name, value) for name, value in named if value.is_floating_point()]
+    def _live(self) -> list[tuple[str, Tensor]]:
+        named: list[tuple[str, Tensor]] = [*self.learner.named_parameters(), *self.learner.named_buffers()]
+        return [(name, value) for name, value in named if value.is_floating_point()]
