@@ -26,6 +26,8 @@ class Trunk(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, x_BND: Tensor, keep_BN: Tensor | None, causal: bool) -> Tensor:
-        """What came in: word vectors do not see one another."""
-        return x_BND
+    def forward(
+        self, x_BND: Tensor, keep_BN: Tensor | None, causal: bool = False, at_I: Tensor | None = None
+    ) -> Tensor:
+        """What came in, at the positions wanted: word vectors do not see one another."""
+        return x_BND if at_I is None else x_BND.flatten(0, 1)[at_I]

@@ -60,6 +60,23 @@ class Encoder(nn.Module):
         states_BND: Tensor = self.trunk(x_BND, keep_BN, causal)
         return states_BND
 
+    def at(self, values: Tensor, keep: Tensor, wanted_BN: Tensor, causal: bool = False) -> Tensor:
+        """States of some positions only, the same as `forward(...)[wanted_BN]` with less work in the last layer.
+
+        Args:
+            values: tokens_BN.
+            keep: keep_BN, with padding at the end only.
+            wanted_BN: True where the state is wanted.
+            causal: whether a position sees only itself and those before it.
+
+        Returns:
+            states_ID, in the order of the positions.
+        """
+        x_BND, keep_BN = self.stem(values, keep)
+        at_I = wanted_BN.flatten().nonzero()[:, 0]
+        states_ID: Tensor = self.trunk(x_BND, keep_BN, causal, at_I)
+        return states_ID
+
     def pooled(self, values: Tensor, keep: Tensor) -> Tensor:
         """One vector an example, pooled_BD: the weighted mean of a text, the class token of an image, the one state."""
         return self.stem.pool(self(values, keep), values, keep)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seedbed.models.fused import linear_cross_entropy
+
 
 def token_cross_entropy(states_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
     """Cross-entropy of predicting tokens with a linear head without bias, such as a tied one.
@@ -18,7 +20,7 @@ def token_cross_entropy(states_ND: Tensor, weight_VD: Tensor, targets_N: Tensor)
     Returns:
         () the sum over positions; with zero weights N ln V.
     """
-    return F.cross_entropy(F.linear(states_ND, weight_VD).float(), targets_N, reduction="sum")
+    return linear_cross_entropy(states_ND, weight_VD, targets_N)
 
 
 def nt_xent(z_2BD: Tensor, temperature: float) -> Tensor:

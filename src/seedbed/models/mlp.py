@@ -33,12 +33,18 @@ class Trunk(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(config.depth))
         self.layers = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
-        for layer in self.layers:
-            nn.init.normal_(layer.weight, std=(2 / config.width) ** 0.5)
-            nn.init.zeros_(layer.bias)
+        for name, parameter in self.layers.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.normal_(parameter, std=(2 / config.width) ** 0.5)
 
-    def forward(self, x_BND: Tensor, keep_BN: Tensor | None, causal: bool) -> Tensor:
+    def forward(
+        self, x_BND: Tensor, keep_BN: Tensor | None, causal: bool = False, at_I: Tensor | None = None
+    ) -> Tensor:
         """Transform each position by itself, so neither `keep_BN` nor `causal` matters."""
+        if at_I is not None:
+            x_BND = x_BND.flatten(0, 1)[at_I]
         for norm, layer in zip(self.norms, self.layers, strict=True):
             x_BND = layer(F.gelu(norm(x_BND)))
         states_BND: Tensor = self.norm(x_BND)

@@ -86,7 +86,8 @@ class Patches(Stem):
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
         self.positions = nn.Parameter(torch.empty(1, num_patches + 1, width))
         nn.init.normal_(self.projection.weight, std=(channels * self.patch**2) ** -0.5)
-        nn.init.zeros_(self.projection.bias)
+        if self.projection.bias is not None:
+            nn.init.zeros_(self.projection.bias)
         nn.init.normal_(self.class_token, std=TOKEN_STD)
         nn.init.normal_(self.positions, std=TOKEN_STD)
 

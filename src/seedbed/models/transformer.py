@@ -8,12 +8,13 @@ network, no biases. `classic` is the layer of ViTModel: LayerNorm before each ha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seedbed.models.fused import attend, rms_norm, rotary_table, rotate_and_split, swiglu
+from seedbed.models.fused import Rotary, add_norm, attention, rotary_table
 
 STEMS = {"text": "tokens", "image": "patches"}
 
@@ -48,6 +49,36 @@ SIZES = {
 }
 
 
+class Seen(NamedTuple):
+    """What a position may look at, and how it knows where: the same in every layer."""
+
+    rotary: Rotary | None
+    mask: Tensor | None
+    causal: bool
+
+
+class RmsNorm(nn.Module):
+    """Division by the root of the mean square, times a learned gain; statistics in float32."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x_BND: Tensor, y_BND: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The sum of both, and its norm in the type the next matrix product wants."""
+        return add_norm(x_BND, y_BND, self.weight, self.eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation with the same call."""
+
+    def forward(self, x_BND: Tensor, y_BND: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """The sum of both, and its norm."""
+        sum_BND = x_BND if y_BND is None else x_BND + y_BND
+        return sum_BND, super().forward(sum_BND)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention; the three input projections are separate parameters and one matrix product."""
 
@@ -60,62 +91,63 @@ class Attention(nn.Module):
         self.v = nn.Linear(config.width, config.width, bias=bias)
         self.o = nn.Linear(config.width, config.width, bias=bias)
 
-    def forward(self, x_BND: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, causal: bool) -> Tensor:
-        """Mix positions; `rotary` is None where the stem has added positions, `mask` where nothing is padded."""
-        qkv_BNE = joint_linear(x_BND, self.q, self.k, self.v)
-        q_BHNK, k_BHNK, v_BHNK = rotate_and_split(qkv_BNE, self.heads, rotary)
-        mixed_BHNK = attend(q_BHNK, k_BHNK, v_BHNK, mask, causal)
-        out: Tensor = self.o(mixed_BHNK.transpose(1, 2).flatten(2))
-        return out
+    def mix(self, x_BND: Tensor, seen: Seen) -> Tensor:
+        """Everything but the output projection."""
+        parts = (self.q, self.k, self.v)
+        bias = None if self.q.bias is None else torch.cat([part.bias for part in parts])
+        qkv_BNE = F.linear(x_BND, torch.cat([part.weight for part in parts]), bias)
+        return attention(qkv_BNE, self.heads, seen.rotary, seen.mask, seen.causal)
 
 
-class TextLayer(nn.Module):
-    """One layer of the text dialect."""
+class Gated(nn.Module):
+    """The feed-forward network of the text dialect: down(silu(gate(x)) * up(x))."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.attention_norm = RmsNorm(config.width, config.eps)
-        self.attention = Attention(config)
-        self.mlp_norm = RmsNorm(config.width, config.eps)
         self.gate = nn.Linear(config.width, config.hidden, bias=False)
         self.up = nn.Linear(config.width, config.hidden, bias=False)
         self.down = nn.Linear(config.hidden, config.width, bias=False)
 
-    def forward(self, x_BND: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, causal: bool) -> Tensor:
-        """Attention, then the gated network, each added to what came in."""
-        x_BND = x_BND + self.attention(self.attention_norm(x_BND), rotary, mask, causal)
-        inner_BNE = joint_linear(self.mlp_norm(x_BND), self.gate, self.up)
-        return x_BND + self.down(swiglu(inner_BNE))
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Each position by itself."""
+        return self.down(F.silu(self.gate(x_BND)) * self.up(x_BND))
 
 
-class ClassicLayer(nn.Module):
-    """One layer of the classic dialect."""
+class Plain(nn.Module):
+    """The feed-forward network of the classic dialect: down(gelu(up(x)))."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.width, eps=config.eps)
-        self.attention = Attention(config)
-        self.mlp_norm = nn.LayerNorm(config.width, eps=config.eps)
         self.up = nn.Linear(config.width, config.hidden)
         self.down = nn.Linear(config.hidden, config.width)
 
-    def forward(self, x_BND: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, causal: bool) -> Tensor:
-        """Attention, then the feed-forward network, each added to what came in."""
-        x_BND = x_BND + self.attention(self.attention_norm(x_BND), rotary, mask, causal)
-        return x_BND + self.down(F.gelu(self.up(self.mlp_norm(x_BND))))
-
-
-class RmsNorm(nn.Module):
-    """Division by the root of the mean square, times a learned gain; statistics in float32."""
-
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(width))
-
     def forward(self, x_BND: Tensor) -> Tensor:
-        """The same shape, in the type the next matrix product wants."""
-        return rms_norm(x_BND, self.weight, self.eps)
+        """Each position by itself."""
+        return self.down(F.gelu(self.up(x_BND)))
+
+
+class Layer(nn.Module):
+    """Attention, then the feed-forward network, each on the norm of the residual stream and added to it."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        norm, feed_forward = (RmsNorm, Gated) if config.dialect == "text" else (LayerNorm, Plain)
+        self.attention_norm = norm(config.width, config.eps)
+        self.attention = Attention(config)
+        self.mlp_norm = norm(config.width, config.eps)
+        self.mlp = feed_forward(config)
+
+    def forward(self, x_BND: Tensor, y_BND: Tensor | None, seen: Seen, at_I: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The stream, and what is still to be added to it: the next norm adds, so that both are one operation.
+
+        With `at_I`, indices into B x N, all but the attention is computed for those positions only.
+        """
+        x_BND, normed_BND = self.attention_norm(x_BND, y_BND)
+        mixed_BND = self.attention.mix(normed_BND, seen)
+        if at_I is not None:
+            x_BND, mixed_BND = x_BND.flatten(0, 1)[at_I], mixed_BND.flatten(0, 1)[at_I]
+        x_BND, normed_BND = self.mlp_norm(x_BND, self.attention.o(mixed_BND))
+        return x_BND, self.mlp(normed_BND)
 
 
 class Trunk(nn.Module):
@@ -133,9 +165,8 @@ class Trunk(nn.Module):
         super().__init__()
         self.config = config
         text = config.dialect == "text"
-        layer = TextLayer if text else ClassicLayer
-        self.layers = nn.ModuleList(layer(config) for _ in range(config.depth))
-        self.norm = RmsNorm(config.width, config.eps) if text else nn.LayerNorm(config.width, eps=config.eps)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
+        self.norm = (RmsNorm if text else LayerNorm)(config.width, config.eps)
         cos_NK, sin_NK = rotary_table(config.context if text else 0, config.width // config.heads, config.theta)
         self.register_buffer("cos_NK", cos_NK, persistent=False)
         self.register_buffer("sin_NK", sin_NK, persistent=False)
@@ -147,24 +178,28 @@ class Trunk(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x_BND: Tensor, keep_BN: Tensor | None, causal: bool) -> Tensor:
+    def forward(
+        self, x_BND: Tensor, keep_BN: Tensor | None, causal: bool = False, at_I: Tensor | None = None
+    ) -> Tensor:
         """Transform embedded positions.
 
         Args:
             x_BND: what the stem made.
             keep_BN: True where a position is real, padding at the end only; None: nothing is padded.
             causal: whether a position sees only itself and those before it.
+            at_I: positions whose states are wanted, as indices into B x N; None: all.
 
         Returns:
-            States after the final norm; at padded positions they mean nothing.
+            states_BND after the final norm (at padded positions they mean nothing), or states_ID of those wanted.
         """
         rotary = self._rotary(x_BND.shape[1]) if self.config.dialect == "text" else None
         # A causal position never sees the padding, which is at the end, so only full attention needs the mask.
-        mask_B11N = None if keep_BN is None or causal else padding_mask(keep_BN)
+        mask = None if keep_BN is None or causal else padding_mask(keep_BN)
+        y_BND = None
         for layer in self.layers:
-            x_BND = layer(x_BND, rotary, mask_B11N, causal)
-        states_BND: Tensor = self.norm(x_BND)
-        return states_BND
+            # Other positions' states matter as long as there is another layer to read them.
+            x_BND, y_BND = layer(x_BND, y_BND, Seen(rotary, mask, causal), at_I if layer is self.layers[-1] else None)
+        return self.norm(x_BND, y_BND)[1]
 
     def _rotary(self, num_positions: int) -> tuple[Tensor, Tensor]:
         if num_positions > len(self.cos_NK):
@@ -180,10 +215,3 @@ def padding_mask(keep_BN: Tensor) -> Tensor | None:
         return None
     # An example without a single real position attends to everything: a softmax over nothing would be undefined.
     return (keep_BN | ~keep_BN.any(dim=1, keepdim=True))[:, None, None, :]
-
-
-def joint_linear(x_BND: Tensor, *layers: nn.Linear) -> Tensor:
-    """Several projections of one input as one matrix product, side by side in the last axis."""
-    weight = torch.cat([layer.weight for layer in layers])
-    bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
-    return F.linear(x_BND, weight, bias)
