@@ -147,8 +147,8 @@ def verify(path: Path) -> dict[str, Any]:
 def pack(learner: Learner, optimizers: Optimizers, ema: Ema | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything that training changes, by name: tensors, and what optimisers keep as plain numbers.
 
-    Names begin with "model/", "optimizer/<player>/<index>/" or "ema/". Tensors are views, not copies: save them before
-    the next step.
+    Names begin with "model/", "optimizer/<player>/<index>-<class>/" or "ema/". Tensors are not copied: save them before the
+    next step.
     """
     tensors = {f"model/{name}": value for name, value in _own(learner).items()}
     scalars: dict[str, Any] = {}
@@ -178,22 +178,33 @@ def unpack_(
     Raises:
         DataError: the tensors are those of another learner, optimiser or setting of the moving average.
     """
-    _agree("model/", tensors, _own(learner))
-    for name, value in _own(learner).items():
+    own, averages = _own(learner), ema.state_dict() if ema is not None else {}
+    _agree("model", _under("model/", tensors), own)
+    _agree("ema", _under("ema/", tensors), averages)
+    values = _under("optimizer/", {**tensors, **scalars})
+    made = _optimizer_states(learner, optimizers)
+    known = {f"{prefix}{name}/".removeprefix("optimizer/") for prefix, _, names, _ in made for name in names}
+    strange = {name: value for name, value in values.items() if name.rpartition("/")[0] + "/" not in known}
+    _agree("optimizer", strange, {})
+    for name, value in own.items():
         value.copy_(tensors[f"model/{name}"])
-    values = {**tensors, **scalars}
-    for prefix, optimizer, parameters, _ in _optimizer_states(learner, optimizers):
-        states = {}
-        for index, parameter in enumerate(parameters):
-            begin = f"{prefix}{parameter}/"
-            found = {name.removeprefix(begin): values[name] for name in values if name.startswith(begin)}
-            if found:
-                states[index] = {key: v.clone() if isinstance(v, Tensor) else v for key, v in found.items()}
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    averages = ema.state_dict() if ema is not None else {}
-    _agree("ema/", tensors, averages)
     if ema is not None:
-        ema.load_state_dict({name: tensors[f"ema/{name}"] for name in averages})
+        ema.load_state_dict(_under("ema/", tensors))
+    for prefix, optimizer, names, _ in made:
+        kept = _under(prefix, {**tensors, **scalars})
+        states = {index: _under(f"{name}/", kept) for index, name in enumerate(names)}
+        copies = {
+            index: {key: _copy(value) for key, value in state.items()} for index, state in states.items() if state
+        }
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": copies})
+
+
+def _copy(value: object) -> object:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 def _own(learner: Learner) -> dict[str, Tensor]:
@@ -216,18 +227,19 @@ def _optimizer_states(
     for player, made in optimizers.items():
         for number, optimizer in enumerate(made):
             parameters = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
-            found.append((f"optimizer/{player}/{number}/", optimizer, parameters, optimizer.state_dict()["state"]))
+            prefix = f"optimizer/{player}/{number}-{type(optimizer).__name__.lower()}/"
+            found.append((prefix, optimizer, parameters, optimizer.state_dict()["state"]))
     return found
 
 
-def _agree(prefix: str, saved: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> None:
-    there = {name.removeprefix(prefix): tuple(v.shape) for name, v in saved.items() if name.startswith(prefix)}
+def _agree(what: str, saved: Mapping[str, Any], mine: Mapping[str, Tensor]) -> None:
+    there = {name: tuple(value.shape) if isinstance(value, Tensor) else value for name, value in saved.items()}
     here = {name: tuple(value.shape) for name, value in mine.items()}
     if there != here:
         differing = [name for name in {**there, **here} if there.get(name) != here.get(name)]
         first = differing[0]
         raise DataError(
-            f"The checkpoint is of another {prefix.rstrip('/')}: {len(differing)} tensors differ.",
+            f"The checkpoint is of another {what}: {len(differing)} tensors differ.",
             found=f"{first}: {there.get(first, 'nothing')} saved, {here.get(first, 'nothing')} expected",
             cause="The options or the program changed since it was saved.",
             fix="Give another --out, or remove that run folder, to start anew.",
