@@ -28,9 +28,13 @@ def place(source: Source, node: ast.AST, what: str) -> str:
     return f"{source.name}:{getattr(node, 'lineno', 0)} {what}"
 
 
+def is_command_line(source: Source) -> bool:
+    return source.name.startswith("src/seedbed/cli/")
+
+
 def own_imports_inside_functions(source: Source) -> Iterator[str]:
     """Hidden imports hide the layers; the command line and lazy package attributes need them for a fast start."""
-    if source.path.name == "cli.py" or source.path == PACKAGE / "__init__.py":
+    if is_command_line(source) or source.path == PACKAGE / "__init__.py":
         return
     for _, function, _ in source.functions():
         for node in ast.walk(function):
@@ -65,7 +69,7 @@ def _is_constant(node: ast.AST, value: object) -> bool:
 
 def printing(source: Source) -> Iterator[str]:
     """Only the command line prints or exits; verbs say events."""
-    if source.path.name == "cli.py":
+    if is_command_line(source):
         return
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Call) and dotted(node.func) in {"print", "input", "exit", "quit", "sys.exit"}:
@@ -93,10 +97,10 @@ def networking(source: Source) -> Iterator[str]:
 
 
 def untyped_keywords(source: Source) -> Iterator[str]:
-    """`**anything` swallows a misspelt option; Unpack[...] of a TypedDict or `object` says what is meant."""
+    """`**kwargs` says nothing about what may be given; what is collected has a name and a type."""
     for name, function, _ in source.functions():
         extra = function.args.kwarg
-        if extra is not None and (extra.annotation is None or dotted(extra.annotation) in {"Any", "typing.Any"}):
+        if extra is not None and (extra.annotation is None or extra.arg == "kwargs"):
             yield place(source, function, name)
 
 
@@ -121,15 +125,14 @@ def unfinished(source: Source) -> Iterator[str]:
 
 
 def blanket_excepts(source: Source) -> Iterator[str]:
-    """A catch-all hides our own mistakes; only the command line turns them into one line."""
-    if source.path.name == "cli.py":
+    """A catch-all that goes on hides our own mistakes; only the command line turns them into one line."""
+    if is_command_line(source):
         return
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ExceptHandler) and (
             node.type is None or dotted(node.type) in {"Exception", "BaseException"}
         ):
-            reraises = any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))
-            if not reraises:
+            if not any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
                 yield place(source, node, "except Exception")
 
 

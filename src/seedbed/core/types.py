@@ -137,7 +137,7 @@ class Loss(NamedTuple):
     """
 
     total: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody needs
     metrics: dict[str, tuple[Tensor, Tensor]]
 
 
