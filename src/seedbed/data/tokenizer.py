@@ -1,6 +1,6 @@
 """Tokenizers trained on the user's text: byte-level BPE, words, or characters.
 
-Each is a `tokenizers` tokenizer, saved as the tokenizer.json that other libraries read. What is our own is speed: a text
+Each is a `tokenizers` tokenizer, saved as the tokenizer.json that other libraries read. What is our own is speed: text
 is cut at white space, where none of the three ever joins anything, and every distinct piece is encoded once.
 """
 
