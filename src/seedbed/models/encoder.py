@@ -147,6 +147,14 @@ def _trunk_module(name: str) -> ModuleType:
 
 def _check_facts(modality: str, facts: Facts) -> None:
     if modality == "text" and facts.vocab_size == 0:
-        raise UsageError("A text encoder needs a vocabulary.", found="The prepared data have none.")
+        raise UsageError(
+            "A text encoder needs a vocabulary.",
+            found="The prepared data have none.",
+            fix="Prepare the data again with a tokenizer: --set data.tokenizer=bpe.",
+        )
     if modality == "image" and 0 in facts.image_shape:
-        raise UsageError("An image encoder needs the size of the images.", found=f"{facts.image_shape}.")
+        raise UsageError(
+            "An image encoder needs images of a known size.",
+            found=f"{facts.image_shape} channels, rows and columns.",
+            fix="Give the size in pixels: --set data.image_size=32.",
+        )

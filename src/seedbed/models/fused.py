@@ -81,11 +81,11 @@ class _AddNorm(torch.autograd.Function):
         return d_x_BND, d_y_BND, d_weight_D, None, None
 
 
-def attention(qkv_BNE: Tensor, heads: int, rotary: Rotary | None, mask: Tensor | None, causal: bool) -> Tensor:
+def attention(qkv_BN3D: Tensor, heads: int, rotary: Rotary | None, mask: Tensor | None, causal: bool) -> Tensor:
     """The function softmax(q k^T / sqrt(K)) v of every head, side by side again.
 
     Args:
-        qkv_BNE: queries, keys and values side by side, E = 3 D.
+        qkv_BN3D: queries, keys and values side by side, shape (B, N, 3 D).
         heads: how many equal parts each of the three is cut into.
         rotary: turns queries and keys by their position; None: positions are in the input already.
         mask: (B, 1, 1, N), True where a key may be seen; None: all keys.
@@ -94,12 +94,12 @@ def attention(qkv_BNE: Tensor, heads: int, rotary: Rotary | None, mask: Tensor |
     Returns:
         mixed_BND.
     """
-    kept = qkv_BNE.device.type == "cpu" and qkv_BNE.dtype == torch.bfloat16 and qkv_BNE.shape[1] <= MAX_KEPT
+    kept = qkv_BN3D.device.type == "cpu" and qkv_BN3D.dtype == torch.bfloat16 and qkv_BN3D.shape[1] <= MAX_KEPT
     if kept:
         cos_NK, sin_NK = rotary if rotary is not None else (None, None)
-        mixed_BND: Tensor = KeptAttention.apply(qkv_BNE, heads, cos_NK, sin_NK, mask, causal)
+        mixed_BND: Tensor = _KeptAttention.apply(qkv_BN3D, heads, cos_NK, sin_NK, mask, causal)
         return mixed_BND
-    q_BNHK, k_BNHK, v_BNHK = qkv_BNE.unflatten(-1, (3, heads, -1)).unbind(2)
+    q_BNHK, k_BNHK, v_BNHK = qkv_BN3D.unflatten(-1, (3, heads, -1)).unbind(2)
     if rotary is not None:
         q_BNHK, k_BNHK = _turned(q_BNHK, rotary), _turned(k_BNHK, rotary)
     q_BHNK, k_BHNK, v_BHNK = q_BNHK.transpose(1, 2), k_BNHK.transpose(1, 2), v_BNHK.transpose(1, 2)
@@ -113,24 +113,24 @@ def _turned(x_BNHK: Tensor, rotary: Rotary) -> Tensor:
     return torch.cat((first * cos_N1K - second * sin_N1K, second * cos_N1K + first * sin_N1K), dim=-1)
 
 
-class KeptAttention(torch.autograd.Function):
+class _KeptAttention(torch.autograd.Function):
     """Attention that keeps its weights for the backward pass, with rotation and change of layout in the same copy."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,
-        qkv_BNE: Tensor,
+        qkv_BN3D: Tensor,
         heads: int,
         cos_NK: Tensor | None,
         sin_NK: Tensor | None,
         mask: Tensor | None,
         causal: bool,
     ) -> Tensor:
-        B, N, E = qkv_BNE.shape
-        K = E // (3 * heads)
-        rotary = None if cos_NK is None or sin_NK is None else (cos_NK.to(qkv_BNE.dtype), sin_NK.to(qkv_BNE.dtype))
-        qkv_3BHNK = qkv_BNE.new_empty(3, B, heads, N, K)
-        _copy_turned(qkv_3BHNK, qkv_BNE.view(B, N, 3, heads, K).permute(2, 0, 3, 1, 4), rotary, 1)
+        B, N, width = qkv_BN3D.shape
+        K = width // (3 * heads)
+        rotary = None if cos_NK is None or sin_NK is None else (cos_NK.to(qkv_BN3D.dtype), sin_NK.to(qkv_BN3D.dtype))
+        qkv_3BHNK = qkv_BN3D.new_empty(3, B, heads, N, K)
+        _copy_turned(qkv_3BHNK, qkv_BN3D.view(B, N, 3, heads, K).permute(2, 0, 3, 1, 4), rotary, 1)
         q, k, v = qkv_3BHNK.view(3, B * heads, N, K)
         weights: list[Tensor] = []
         mixed = torch.empty_like(q)
@@ -145,7 +145,7 @@ class KeptAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_mixed_BND: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(ctx: Any, d_mixed_BND: Tensor) -> tuple[Tensor | None, ...]:
         qkv_3BHNK, *rest = ctx.saved_tensors
         rotary, weights = ((rest[0], rest[1]), rest[2:]) if ctx.turned else (None, rest)
         _, B, H, N, K = qkv_3BHNK.shape

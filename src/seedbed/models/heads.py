@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+SMALL = 0.1
+
 
 class PooledClassifier(nn.Module):
     """Dense, GELU, linear on the pooled state: the head of EuroBertForSequenceClassification.
 
-    Initialisation: the dense layer has variance 1 / fan-in, the last layer is zero, so that the first prediction is
-    the same for all classes.
+    Initialisation: the dense layer has variance 1 / fan-in; the last layer is ten times smaller, so that the first
+    predictions are nearly equal for all classes and yet every parameter has a gradient.
     """
 
     def __init__(self, width: int, num_classes: int) -> None:
@@ -18,7 +20,7 @@ class PooledClassifier(nn.Module):
         self.dense = nn.Linear(width, width)
         self.out = nn.Linear(width, num_classes)
         start_(self.dense)
-        zero_(self.out)
+        start_(self.out, SMALL)
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         """Logits of the classes, logits_BC."""
@@ -26,12 +28,12 @@ class PooledClassifier(nn.Module):
 
 
 class LinearClassifier(nn.Module):
-    """One linear layer: the head of ViTForImageClassification, and of what has no layers. Starts at zero."""
+    """One linear layer: the head of ViTForImageClassification, and of what has no layers. Starts small."""
 
     def __init__(self, width: int, num_classes: int) -> None:
         super().__init__()
         self.out = nn.Linear(width, num_classes)
-        zero_(self.out)
+        start_(self.out, SMALL)
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         """Logits of the classes, logits_BC."""
@@ -57,7 +59,7 @@ class Projector(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """Linear, GELU, linear from one vector to a whole image, in normalised pixels. The last layer starts at zero."""
+    """Linear, GELU, linear from one vector to a whole image, in normalised pixels. The last layer starts small."""
 
     def __init__(self, width: int, image_shape: tuple[int, int, int], hidden: int) -> None:
         super().__init__()
@@ -66,7 +68,7 @@ class PixelDecoder(nn.Module):
         self.dense = nn.Linear(width, hidden)
         self.out = nn.Linear(hidden, channels * rows * columns)
         start_(self.dense)
-        zero_(self.out)
+        start_(self.out, SMALL)
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         """Pixels of shape (B, C, Y, X)."""
@@ -80,9 +82,9 @@ def make_classifier(trunk: str, modality: str, width: int, num_classes: int) -> 
     return LinearClassifier(width, num_classes)
 
 
-def start_(layer: nn.Linear) -> None:
-    """Set weights to variance 1 / fan-in, and biases to zero where there are any."""
-    nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+def start_(layer: nn.Linear, scale: float = 1.0) -> None:
+    """Set weights to standard deviation scale / sqrt(fan-in), and biases to zero where there are any."""
+    nn.init.normal_(layer.weight, std=scale * layer.in_features**-0.5)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 

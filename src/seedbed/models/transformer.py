@@ -95,8 +95,8 @@ class Attention(nn.Module):
         """Everything but the output projection."""
         parts = (self.q, self.k, self.v)
         bias = None if self.q.bias is None else torch.cat([part.bias for part in parts])
-        qkv_BNE = F.linear(x_BND, torch.cat([part.weight for part in parts]), bias)
-        return attention(qkv_BNE, self.heads, seen.rotary, seen.mask, seen.causal)
+        qkv_BN3D = F.linear(x_BND, torch.cat([part.weight for part in parts]), bias)
+        return attention(qkv_BN3D, self.heads, seen.rotary, seen.mask, seen.causal)
 
 
 class Gated(nn.Module):
