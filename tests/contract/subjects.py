@@ -1,0 +1,179 @@
+"""What the contract is checked on: every learner found, on every modality and trunk it declares, in miniature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import nn
+
+from seedbed.core.device import Machine
+from seedbed.core.find import LearnerModule, find, names
+from seedbed.core.rng import keys_for
+from seedbed.core.tokens import NUM_SPECIAL, PAD
+from seedbed.core.types import EVALUATION_EPOCH, Batch, Facts, Learner, Moment, Padded, Views
+from seedbed.models import bag, mlp, transformer
+from seedbed.models.encoder import EncoderSpec, build_encoder
+from seedbed.train.loop import Step, steps
+from seedbed.train.optim import frozen_names, make_optimizers
+from seedbed.train.state import Horizon, Training
+
+MACHINE = Machine("cpu", 1, "float32", 0, 1, "test")
+VOCAB_SIZE, NUM_CLASSES, LONGEST, SIDE = 37, 3, 12, 6
+NUM_EXAMPLES = 8
+LR = {"adamw": 5e-3, "muon": 1e-2, "adagrad": 0.5}
+BAG_LR = 0.1  # of a mean of small vectors, without a norm between them and the head
+
+SMALL = {
+    ("transformer", "text"): transformer.Config("text", width=32, depth=1, heads=2, hidden=48, context=64),
+    ("transformer", "image"): transformer.Config("classic", width=32, depth=1, heads=2, hidden=48, eps=1e-6),
+    ("mlp", "image"): mlp.Config(width=48, depth=1),
+    ("bag", "text"): bag.Config(width=24),
+}
+STEMS = {"transformer": transformer.STEMS, "mlp": mlp.STEMS, "bag": bag.STEMS}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One learner on one modality and trunk."""
+
+    kind: str
+    module: LearnerModule
+    modality: str
+    trunk: str
+
+    def __str__(self) -> str:
+        return f"{self.module.name}-{self.modality}-{self.trunk}"
+
+    @property
+    def spec(self) -> EncoderSpec:
+        options = asdict(SMALL[self.trunk, self.modality])
+        return EncoderSpec(self.modality, STEMS[self.trunk][self.modality], self.trunk, "test", options)
+
+    def learner(self, seed: int = 0, facts: Facts | None = None) -> Learner:
+        facts = facts or FACTS[self.modality]
+        torch.manual_seed(seed)
+        encoders = nn.ModuleDict({self.modality: build_encoder(self.spec, facts)})
+        return self.module.learner_class(self.module.config_class(), encoders, facts)
+
+    def training(self, num_steps: int, *, seed: int = 0, freeze: tuple[str, ...] = (), **changed: int) -> Training:
+        learner = self.learner(seed)
+        setup = self.module.setup
+        lr = BAG_LR if self.trunk == "bag" and setup.optimizer == "adamw" else LR[setup.optimizer]
+        made = {
+            player: make_optimizers(learner, player, setup.optimizer, lr, 0.01, freeze)
+            for player in learner.players
+        }
+        return Training(
+            learner=learner,
+            config=self.module.config_class(),
+            views=self.module.views,
+            optimizers=made,
+            base_lrs={p: [[float(g["lr"]) for g in o.param_groups] for o in many] for p, many in made.items()},
+            facts=FACTS[self.modality],
+            seed=3,
+            horizon=Horizon(((0, num_steps),)),
+            micro_batch=changed.get("micro_batch"),
+            freeze=freeze,
+            frozen=frozen_names(learner, freeze),
+        )
+
+    def views(self, batch: Batch, *, training: bool = True, step: int = 5, facts: Facts | None = None) -> Views:
+        return self.module.views(batch, self.module.config_class(), moment(batch, self.modality, training, step, facts))
+
+
+def moment(batch: Batch, modality: str, training: bool = True, step: int = 5, facts: Facts | None = None) -> Moment:
+    step = step if training else -1
+    return Moment(keys_for(3, batch, step), step, 0.5 if training else 1.0, training, facts or FACTS[modality])
+
+
+def subjects() -> list[Subject]:
+    """Every learner with every modality and trunk it declares and that fit together."""
+    return [
+        Subject(kind, module, modality, trunk)
+        for kind in ("objectives", "tasks")
+        for module in (find(kind, name) for name in names(kind))
+        for modality in module.setup.modalities
+        for trunk in module.setup.trunks
+        if modality in STEMS[trunk]
+    ]
+
+
+def run(training: Training, batch_at: Callable[[int], Batch]) -> list[Step]:
+    return list(steps(training, batch_at, MACHINE))
+
+
+def text_batch(seed: int, size: int = NUM_EXAMPLES, *, structured: bool = True) -> Batch:
+    """Texts of uneven length. Structured: each word tells the next and the class; else nothing tells anything."""
+    draw = torch.Generator().manual_seed(seed)
+    labels_B = torch.arange(size) % NUM_CLASSES
+    lengths_B = torch.randint(LONGEST // 2, LONGEST + 1, (size,), generator=draw)
+    lengths_B[0] = LONGEST
+    num_words = VOCAB_SIZE - NUM_SPECIAL
+    first_B1 = torch.randint(num_words, (size, 1), generator=draw)
+    tokens_BN = torch.randint(num_words, (size, LONGEST), generator=draw)
+    if structured:
+        tokens_BN = first_B1 + torch.arange(LONGEST) * (labels_B[:, None] + 1)
+    keep_BN = torch.arange(LONGEST) < lengths_B[:, None]
+    values_BN = torch.where(keep_BN, tokens_BN % num_words + NUM_SPECIAL, PAD)
+    return _batch("text", Padded(values_BN, keep_BN), labels_B, draw, structured)
+
+
+def image_batch(seed: int, size: int = NUM_EXAMPLES, *, structured: bool = True) -> Batch:
+    """Noise. Structured: one third of it bright, which third is the class."""
+    draw = torch.Generator().manual_seed(seed)
+    labels_B = torch.arange(size) % NUM_CLASSES
+    pixels_BCYX = torch.randint(0, 128, (size, 1, SIDE, SIDE), generator=draw)
+    if structured:
+        band_Y = torch.arange(SIDE) * NUM_CLASSES // SIDE
+        pixels_BCYX = pixels_BCYX + 120 * (band_Y == labels_B[:, None])[:, None, :, None]
+    kept_B = torch.ones(size, dtype=torch.bool)
+    return _batch("image", Padded(pixels_BCYX.to(torch.uint8), kept_B), labels_B, draw, structured)
+
+
+def _batch(modality: str, padded: Padded, labels_B: torch.Tensor, draw: torch.Generator, structured: bool) -> Batch:
+    size = len(labels_B)
+    ids_B = torch.randint(-(2**62), 2**62, (size,), generator=draw)
+    if not structured:
+        labels_B = torch.randint(NUM_CLASSES, (size,), generator=draw)
+    zeros_B = torch.zeros(size, dtype=torch.int64)
+    return Batch({modality: padded}, ids_B, zeros_B, zeros_B.clone(), labels_B)
+
+
+BATCH = {"text": text_batch, "image": image_batch}
+
+
+def scoring(batch: Batch) -> Batch:
+    return replace(batch, epochs_B=torch.full_like(batch.epochs_B, EVALUATION_EPOCH))
+
+
+def reordered(batch: Batch, order: torch.Tensor) -> Batch:
+    inputs = {name: Padded(padded.values[order], padded.keep[order]) for name, padded in batch.inputs.items()}
+    return Batch(inputs, batch.ids_B[order], batch.epochs_B[order], batch.starts_B[order], batch.labels_B[order])
+
+
+def tensors(batch: Batch) -> Iterator[torch.Tensor]:
+    for padded in batch.inputs.values():
+        yield from padded
+    yield from (batch.ids_B, batch.epochs_B, batch.starts_B, batch.labels_B)
+
+
+def _facts() -> dict[str, Facts]:
+    """Counted from the first hundred unstructured batches, as a store would count its training rows."""
+    counts_V = torch.zeros(VOCAB_SIZE, dtype=torch.int64)
+    counts_V[NUM_SPECIAL:] = 1000
+    pixels = torch.cat([image_batch(seed).inputs["image"].values for seed in range(20)]).float() / 255
+    classes, class_counts = ("a", "b", "c"), (100, 100, 100)
+    counts = tuple(counts_V.tolist())
+    text = Facts("text", VOCAB_SIZE, counts, tuple(n // 4 for n in counts), 500)
+    image = Facts("image", image_shape=(1, SIDE, SIDE))
+    text = replace(text, classes=classes, class_counts=class_counts)
+    image = replace(image, classes=classes, class_counts=class_counts)
+    return {
+        "text": text,
+        "image": replace(image, channel_mean=(float(pixels.mean()),), channel_std=(float(pixels.std()),)),
+    }
+
+
+FACTS = _facts()
