@@ -147,8 +147,8 @@ def verify(path: Path) -> dict[str, Any]:
 def pack(learner: Learner, optimizers: Optimizers, ema: Ema | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything that training changes, by name: tensors, and what optimisers keep as plain numbers.
 
-    Names begin with "model/", "optimizer/<player>/<index>-<class>/" or "ema/". Tensors are not copied: save them before the
-    next step.
+    Names begin with "model/", "optimizer/<player>/<index>-<class>/" or "ema/". Tensors are not copied: save them before
+    the next step.
     """
     tensors = {f"model/{name}": value for name, value in _own(learner).items()}
     scalars: dict[str, Any] = {}
