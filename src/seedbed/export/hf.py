@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import tokenizers
@@ -22,6 +22,7 @@ from seedbed.core.tokens import BOS, EOS, MASK, PAD, SPECIAL_NAMES, UNK
 from seedbed.core.types import Facts
 from seedbed.models.encoder import Encoder, num_parameters
 from seedbed.models.folder import TOKENIZER, load_encoder
+from seedbed.models.stems import Patches
 
 _LLAMA = {
     "stem.embedding": "model.embed_tokens",
@@ -186,7 +187,7 @@ def _image_config(encoder: Encoder, facts: Facts, name: str) -> dict[str, Any]:
         "attention_probs_dropout_prob": 0.0,
         "layer_norm_eps": options["eps"],
         "image_size": [rows, columns],
-        "patch_size": encoder.stem.patch,
+        "patch_size": cast(Patches, encoder.stem).patch,
         "num_channels": channels,
         "qkv_bias": True,
         "dtype": "float32",
@@ -195,6 +196,7 @@ def _image_config(encoder: Encoder, facts: Facts, name: str) -> dict[str, Any]:
 
 def _image_beside(model_folder: Path, encoder: Encoder, facts: Facts) -> dict[str, bytes]:
     _, rows, columns = facts.image_shape
+    normalise = cast(Patches, encoder.stem).normalise
     settings = {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
@@ -202,8 +204,8 @@ def _image_beside(model_folder: Path, encoder: Encoder, facts: Facts) -> dict[st
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": encoder.stem.normalise.mean_C11.flatten().tolist(),
-        "image_std": encoder.stem.normalise.std_C11.flatten().tolist(),
+        "image_mean": normalise.mean_C11.flatten().tolist(),
+        "image_std": normalise.std_C11.flatten().tolist(),
     }
     return {"preprocessor_config.json": _json(settings)}
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import seedbed.models
 from seedbed.core.errors import UsageError, nearest
 from seedbed.core.types import Facts
-from seedbed.models.stems import BY_NAME, Stem
+from seedbed.models.stems import BY_NAME, Stem, Tokens
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,21 @@ class Encoder(nn.Module):
         states_ID: Tensor = self.trunk(x_BND, keep_BN, causal, at_I)
         return states_ID
 
+    def table(self) -> nn.Embedding:
+        """The token embeddings of a text encoder, to which heads are tied."""
+        assert isinstance(self.stem, Tokens), f"{self.spec.stem} has no tokens"
+        return self.stem.embedding
+
     def pooled(self, values: Tensor, keep: Tensor) -> Tensor:
         """One vector an example, pooled_BD: the weighted mean of a text, the class token of an image, the one state."""
         return self.stem.pool(self(values, keep), values, keep)
+
+
+def encoder_of(encoders: nn.ModuleDict, modality: str) -> Encoder:
+    """The encoder of a modality, with its type."""
+    encoder = encoders[modality]
+    assert isinstance(encoder, Encoder), f"{type(encoder).__name__} is no encoder"
+    return encoder
 
 
 def available_trunks() -> list[str]:

@@ -68,9 +68,7 @@ def load_encoder(folder: Path) -> tuple[Encoder, Facts, dict[str, Any]]:
         DataError: a file is missing, damaged, or from another version.
     """
     manifest = _manifest(folder)
-    facts = Facts(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in manifest["facts"].items()}
-    )
+    facts = _facts(manifest["facts"])
     # Initial weights are drawn and then overwritten; the caller's random state shall not notice.
     with torch.random.fork_rng(devices=[]):
         encoder = build_encoder(EncoderSpec(**manifest["spec"]), facts)
@@ -92,6 +90,14 @@ def load_head_(folder: Path, head: nn.Module) -> None:
             fix="Fine-tune it with labels first: seedbed finetune RUN DATA --label COLUMN.",
         )
     _load_part_(head, folder, manifest, "head.")
+
+
+def _facts(fields: dict[str, Any]) -> Facts:
+    # JSON has lists where facts, which never change, have tuples.
+    frozen: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return Facts(**frozen)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
