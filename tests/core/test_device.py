@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -122,28 +122,38 @@ def test_peak_memory_stays_when_memory_is_given_back() -> None:
     peak = peak_rss_bytes()
     assert peak >= max(before, big.numel() * 4)
     del big
-    assert peak_rss_bytes() >= peak
+    assert peak_rss_bytes() > peak - 10_000_000  # the kernel counts in batches
 
 
-def gradient(seed: int) -> list[Tensor]:
-    """Backward of an embedding, an indexed read with repeats, scatter and attention, on two threads."""
-    torch.manual_seed(seed)
-    table = nn.Embedding(500, 64)
-    tokens_BN = torch.randint(0, 50, (64, 128))
-    states_BND = table(tokens_BN)
-    picked_ID = states_BND.flatten(0, 1).index_select(0, torch.randint(0, 300, (20_000,)))
-    again_ID = states_BND.flatten(0, 1)[torch.randint(0, 300, (20_000,))]
-    heads_BHNK = states_BND.unflatten(-1, (4, 16)).transpose(1, 2)
-    attended = nn.functional.scaled_dot_product_attention(heads_BHNK, heads_BHNK, heads_BHNK)
-    loss = picked_ID.pow(3).sum() + again_ID.sin().sum() + attended.pow(2).sum()
-    loss.backward()
-    assert table.weight.grad is not None
-    return [loss.detach(), table.weight.grad]
+def attend(x: Tensor) -> Tensor:
+    return nn.functional.scaled_dot_product_attention(x, x, x)
 
 
-def test_indexed_reads_give_the_same_gradient_twice() -> None:
+def gradients(seed: int) -> list[Tensor]:
+    """Backward of an embedding, of indexed reads with many repeats, and of attention."""
+    generator = torch.Generator().manual_seed(seed)
+    values_ID = torch.randn(2000, 64, generator=generator)
+    rows = torch.randint(0, 300, (20_000,), generator=generator)
+    upstream_ID = torch.randn(20_000, 64, generator=generator)
+    reads: list[Callable[[Tensor], Tensor]] = [
+        lambda x: x[rows],
+        lambda x: x.index_select(0, rows),
+        lambda x: nn.functional.embedding(rows, x),
+        lambda x: attend(x.view(1, 4, 500, 64)).view(2000, 64).repeat(10, 1),
+    ]
+    found = []
+    for read in reads:
+        leaf = values_ID.clone().requires_grad_()
+        read(leaf).backward(upstream_ID)
+        assert leaf.grad is not None
+        found.append(leaf.grad)
+    return found
+
+
+def test_backward_gives_the_same_bits_twice_on_two_threads() -> None:
+    """`x[rows]` is the one that differs without deterministic algorithms."""
     configure(Machine("cpu", 2, "float32", 0, 2, ""))
-    first = gradient(0)
-    for _ in range(5):
-        assert all(torch.equal(a, b) for a, b in zip(first, gradient(0), strict=True))
-    assert not torch.equal(first[1], gradient(1)[1])
+    first = gradients(0)
+    for _ in range(3):
+        assert [torch.equal(a, b) for a, b in zip(first, gradients(0), strict=True)] == [True] * 4
+    assert not torch.equal(first[1], gradients(1)[1])
