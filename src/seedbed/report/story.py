@@ -1,0 +1,241 @@
+"""What the figures mean, in words: the headline, what each curve tells, and what the result cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seedbed.report.read import Curve, Files, Proof
+
+# Relative changes of a loss that are worth a word.
+NOTHING_LEARNT = 0.995
+ROSE = 1.02
+STILL_FALLING = 0.98
+IMBALANCE = 3.0
+MANY_LOST = 0.05
+
+TONES = {"paid": "good", "did not pay": "bad", "cannot tell": "unsure"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One main figure: its name, its value, and what it rests on."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first lines of the report."""
+
+    outcome: str
+    tone: str
+    sentence: str
+    tiles: Sequence[Tile]
+
+
+def headline(files: Files) -> Headline:
+    """The verdict where there is one, else what was learnt against chance."""
+    if files.proof is not None:
+        outcome = str(files.proof.verdict["outcome"])
+        sentence = str(files.proof.verdict["sentence"])
+        return Headline(outcome, TONES.get(outcome, "plain"), sentence, [*_proof_tiles(files.proof), *_spent(files)])
+    if not files.curves:
+        status = str(files.run.get("status", "unfinished"))
+        return Headline(status, "plain", "This run has not trained anything.", _spent(files))
+    curve = files.curves[-1]
+    outcome, tone, sentence = _learnt(curve)
+    return Headline(outcome, tone, sentence, [*_curve_tiles(curve), *_spent(files)])
+
+
+def diagnose(curve: Curve) -> list[str]:
+    """Under- and over-fitting, collapse and skipped steps of one stage: what is seen, and what to do about it."""
+    said = []
+    scored = [(step, loss) for step, loss in curve.validation if step > 0]
+    if len(curve.train) > 1:
+        said.append(
+            "Several players train against each other, so their losses do not fall together; look at the features."
+        )
+    elif len(scored) > 1:
+        said.append(_of_losses(curve, scored))
+    probe = curve.watched.get("probe", [])
+    floor = curve.floor if curve.floor is not None else (probe[0][1] if probe else None)
+    if len(probe) > 1 and floor is not None:
+        better = probe[-1][1] > floor
+        said.append(
+            f"Neighbours in feature space share their label in {probe[-1][1]:.1%} of cases, untrained in {floor:.1%}: "
+            + (
+                "the features carry more of what the labels mean."
+                if better
+                else "these features do not help the labels."
+            )
+        )
+    spread = curve.watched.get("feature_std", [])
+    if len(spread) > 1 and spread[-1][1] < 0.05 * spread[0][1]:
+        said.append("The features hardly differ between examples any more: the objective has collapsed.")
+    if curve.skipped:
+        said.append(
+            f"{curve.skipped:,} steps were skipped because their loss was not finite. Try a lower learning rate."
+        )
+    return said
+
+
+def limits(files: Files) -> list[str]:
+    """What this result does not say, in plain words."""
+    said = []
+    proof = files.proof
+    if proof is not None:
+        said.append(
+            f"The intervals cover which labels were drawn and which rows were scored, at {proof.confidence:.0%}. They "
+            "do not cover another pretraining with another seed: the encoder was pretrained once."
+        )
+        said.append("The result holds for rows like these. Rows from another place or time may differ.")
+        draws = min((d.num_draws for d in proof.differences), default=0)
+        if draws < 5:
+            said.append(f"Only {draws} draws of labels: the interval is wide and its coverage not tested.")
+    else:
+        said.append("Nothing here was compared with a baseline. `seedbed prove` does that.")
+    counts = dict(files.data.get("labels") or {})
+    if counts and max(counts.values()) > IMBALANCE * max(min(counts.values()), 1):
+        most = max(counts, key=lambda name: counts[name])
+        said.append(
+            f'The classes are uneven ("{most}" is the largest), so accuracy flatters whoever prefers large ones.'
+        )
+    total, used = _total(files), int((files.data.get("counts") or {}).get("used", 0))
+    if total and used < (1 - MANY_LOST) * total:
+        said.append(f"{1 - used / total:.0%} of the rows were not used; the table of the data says why.")
+    if not int((files.data.get("splits") or {}).get("test", 0)) and proof is not None:
+        said.append(
+            "There was no test set: scores come from folds over the labelled rows, none of which was trained on."
+        )
+    if "transductive = true" in files.config:
+        said.append("Inputs of test rows were used in pretraining (transductive), without their labels.")
+    return said
+
+
+def main_figures(files: Files) -> dict[str, str]:
+    """Single values of the run's plan and summary, in readable units."""
+    merged = {**files.plan, **(files.run.get("summary") or {})}
+    shown = {}
+    for name, value in merged.items():
+        if name == "xxh3" or not isinstance(value, str | int | float):
+            continue
+        for ending, unit in (("_bytes", size), ("_seconds", clock), ("_s", clock)):
+            if name.endswith(ending) and not isinstance(value, str | bool):
+                name, value = name.removesuffix(ending), unit(value)
+        shown[name.replace("_", " ")] = _shown(value)
+    return shown
+
+
+def stage_title(stage: str) -> str:
+    """The name of a stage in running text."""
+    return {"pretrain": "Pretraining", "finetune": "Fine-tuning"}.get(stage, stage.capitalize())
+
+
+def size(num_bytes: float) -> str:
+    """Bytes in MB or GB."""
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+
+
+def clock(seconds: float) -> str:
+    """Seconds in the two largest fitting units."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
+
+
+def _total(files: Files) -> int:
+    counts = files.data.get("counts") or {}
+    return int(counts.get("total", sum(counts.values())))
+
+
+def _proof_tiles(proof: Proof) -> list[Tile]:
+    found = proof.decisive()
+    if found is None:
+        return []
+    means = {arm.name: arm.scores[found.n_labels].mean for arm in proof.arms if found.n_labels in arm.scores}
+    tiles = [
+        Tile(
+            f"Difference at {found.n_labels:,} labels",
+            f"{100 * found.value:+.1f} points",
+            f"{proof.confidence:.0%} interval {100 * found.low:+.1f} to {100 * found.high:+.1f}",
+        ),
+        Tile("Best pretrained", f"{means.get(found.best_pretrained, float('nan')):.3f}", found.best_pretrained),
+        Tile("Best other", f"{means.get(found.best_other, float('nan')):.3f}", found.best_other),
+        Tile("Evidence", f"{found.num_draws} draws", f"of labels, scored on {found.num_items:,} items"),
+    ]
+    more = proof.verdict.get("labels_to_tell")
+    if proof.verdict.get("outcome") == "cannot tell" and more:
+        tiles.append(Tile("Would tell", f"about {int(more):,}", "labels"))
+    return tiles
+
+
+def _curve_tiles(curve: Curve) -> list[Tile]:
+    tiles = []
+    if curve.validation:
+        against = f"chance {curve.chance:.3f}" if curve.chance is not None else "chance unknown"
+        tiles.append(Tile("Validation loss", f"{curve.validation[-1][1]:.3f}", against))
+    tiles += [
+        Tile(name.replace("_", " ").capitalize(), f"{value:.3f}", "validation rows")
+        for name, value in curve.metrics.items()
+    ]
+    probe = curve.watched.get("probe", [])
+    if probe:
+        tiles.append(Tile("Neighbours agree", f"{probe[-1][1]:.1%}", f"untrained {curve.floor or probe[0][1]:.1%}"))
+    points = curve.validation or curve.first_train()
+    if points:
+        tiles.append(Tile("Steps", f"{int(points[-1][0]):,}", curve.stage))
+    return tiles
+
+
+def _spent(files: Files) -> list[Tile]:
+    seconds = files.run.get("seconds")
+    return [Tile("Time spent", clock(float(seconds)), "the whole command")] if seconds else []
+
+
+def _learnt(curve: Curve) -> tuple[str, str, str]:
+    """Outcome, tone and sentence of a stage that was not compared with anything."""
+    name = stage_title(curve.stage)
+    points = curve.validation or curve.first_train()
+    if not points:
+        return "unfinished", "plain", f"{name} has not logged a step yet."
+    step, loss = points[-1]
+    rows = "validation rows" if curve.validation else "training rows"
+    if curve.chance is None or len(curve.train) > 1:
+        sentence = f"{name} took {step:,.0f} steps; its loss on {rows} went from {points[0][1]:.3f} to {loss:.3f}."
+        return "trained", "plain", sentence + " No level of chance is known for it, so the loss alone proves nothing."
+    against = f"after {step:,.0f} steps its loss on {rows} is {loss:.3f}, against {curve.chance:.3f} by chance"
+    if loss >= NOTHING_LEARNT * curve.chance:
+        return "learnt nothing", "bad", f"{name} has learnt nothing: {against}."
+    return "learnt", "good", f"{name} has learnt from the data: {against} ({1 - loss / curve.chance:.0%} lower)."
+
+
+def _of_losses(curve: Curve, scored: Sequence[tuple[float, float]]) -> str:
+    best_step, best = min(scored, key=lambda point: point[1])
+    step, last = scored[-1]
+    train = [loss for _, loss in curve.first_train()]
+    recent = train[-max(len(train) // 10, 1) :]
+    gap = f" (training {sum(recent) / len(recent):.3f}, validation {last:.3f})" if recent else ""
+    if curve.chance is not None and last >= NOTHING_LEARNT * curve.chance:
+        return (
+            f"Validation loss is at chance: nothing was learnt{gap}. Try a higher learning rate, more time, other data."
+        )
+    if last > ROSE * best and step > best_step:
+        return (
+            f"Over-fitting: validation loss was lowest at step {best_step:,.0f} and rose by {last / best - 1:.0%} since"
+            f"{gap}. Stop earlier, take a smaller model, or give it more data."
+        )
+    early = [loss for at, loss in scored if at <= 0.8 * step]
+    if early and last < STILL_FALLING * early[-1]:
+        return f"Under-fitting: validation loss was still falling when the time was up{gap}. More minutes would help."
+    return f"Validation loss has settled{gap}; more steps alone would change little."
+
+
+def _shown(value: str | int | float) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
