@@ -164,9 +164,7 @@ def rows_of_files(
     refuse_columns(settings, "arrays")
     parts: list[tuple[Path, Arrays]] = []
     labels = {_partner(path): path for path in files if "label" in path.name.lower()}
-    for path in files:
-        if path in labels.values():
-            continue
+    for path in [path for path in files if "label" not in path.name.lower()]:
         partner = labels.pop(_partner(path), None)
         images = read_idx(path) if _IDX.fullmatch(path.name) else np.asarray(_load(path).get("images"))
         parts.append((path, Arrays(images, read_idx(partner).tolist() if partner else None)))
@@ -202,11 +200,9 @@ def _word(path: Path) -> str | None:
 
 def _load(path: Path) -> dict[str, object]:
     try:
-        stored = np.load(path, allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            return {"images": stored}
-        with stored:
-            return dict(stored)
+        with path.open("rb") as stream:  # numpy leaves a damaged .npz open
+            stored = np.load(stream, allow_pickle=False)
+            return {"images": stored} if isinstance(stored, np.ndarray) else dict(stored)
     except OSError as error:
         raise DataError(f"{path}: {reason_of(error)}", fix="Check the file and its permissions.") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

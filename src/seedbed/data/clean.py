@@ -24,6 +24,7 @@ from seedbed.data.rows import (
     Row,
     Source,
     Unreadable,
+    general,
     listed,
     nothing_left,
     number,
@@ -120,7 +121,7 @@ def clean(source: Source, settings: Settings) -> Cleaned:
         place = _choose(content.places, source.rows, fates)
         chosen[place] = content
         labels[place] = _agreed(content.places, place, source.rows, fates)
-    understood = [*source.understood, *([told] if told else []), *_drop_single(labels, fates), *_remarks(fates)]
+    single = _drop_single(labels, fates)
     fates += [_Fate(entry.key, QUARANTINED, entry.reason, kept=entry.kept) for entry in source.quarantined]
     counts = dict(zip(FATES, (sum(fate.fate == name for fate in fates) for name in FATES), strict=True))
     counts["total"] = len(source.rows) + len(source.quarantined)
@@ -128,6 +129,7 @@ def clean(source: Source, settings: Settings) -> Cleaned:
     if not chosen:
         where = ", ".join(map(str, source.paths)) or f"the {source.name}"
         raise nothing_left(where, [Quarantined(fate.key, fate.reason) for fate in fates])
+    understood = [*source.understood, *([told] if told else []), *single, *_remarks(fates)]
     order = sorted(chosen)
     rows = [source.rows[place] for place in order]
     return Cleaned(
@@ -232,16 +234,11 @@ def _remarks(fates: list[_Fate]) -> list[str]:
     conflicts = sum("different labels" in fate.reason for fate in fates)
     told = [f"{number(conflicts, 'row')} used without a label: equal rows carry different labels"] if conflicts else []
     for name, verb in ((QUARANTINED, "quarantined"), (EXCLUDED, "excluded")):
-        reasons = Counter(_general(fate.reason) for fate in fates if fate.fate == name)
+        reasons = Counter(general(fate.reason) for fate in fates if fate.fate == name)
         if reasons:
             most = "; ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(3))
             told.append(f"{number(reasons.total(), 'row')} {verb}: {most}")
     return told
-
-
-def _general(reason: str) -> str:
-    """A reason without the figures of its row."""
-    return reason.split(" (")[0].split(":")[0]
 
 
 def _ledger(fates: list[_Fate]) -> pa.Table:

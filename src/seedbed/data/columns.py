@@ -67,7 +67,7 @@ def rows_of_tables(
         try:
             fresh = list(_rows(table, chosen))
         except Unreadable as error:
-            broken.append(Quarantined(table.name, str(error)))
+            broken.append(Quarantined(table.name, f"{error} ({number(table.num_rows, 'row')})"))
             continue
         rows.extend(row for row, _ in fresh)
         words.extend(word for _, word in fresh)
@@ -86,7 +86,8 @@ def _rows(table: Table, chosen: Chosen) -> Iterator[tuple[Row, str | None]]:
     labels = columns.get(chosen.label or "", empty)
     groups = columns.get(chosen.group or "", empty)
     splits = columns.get(chosen.split or "", empty)
-    word = split_word(table.stem)
+    folders = [name.lower() for name in table.name.split("/")[:-1]]
+    word = split_word(table.stem) or next((SPLIT_WORDS[name] for name in folders if name in SPLIT_WORDS), None)
     for at, value in enumerate(columns[chosen.text]):
         key = f"{table.name}:{table.key_numbers[at]}"
         raw = value if isinstance(value, str | bytes) else "" if value is None else str(value)
@@ -134,7 +135,7 @@ def choose(tables: Sequence[Table], settings: Settings, understood: list[str]) -
     group = _named(known, settings.data.group, "data.group", tables)
     text = _named(known, settings.data.text, "data.text", tables)
     split = _split_column(sample, {label, group, text})
-    found_label = label or _label_column(known, {group, text, split})
+    found_label = label or _label_column(sample, {group, text, split})
     text = text or _text_column(sample, {found_label, group, split}, tables, understood)
     used = [name for name in (text, found_label, split, group) if name is not None]
     unused = [name for name in known if name not in used]
@@ -171,8 +172,8 @@ def _split_column(sample: dict[str, list[object]], taken: set[str | None]) -> st
     return None
 
 
-def _label_column(known: list[str], taken: set[str | None]) -> str | None:
-    found = [name for name in known if name.lower() in LABEL_NAMES and name not in taken]
+def _label_column(sample: dict[str, list[object]], taken: set[str | None]) -> str | None:
+    found = [name for name, values in sample.items() if name.lower() in LABEL_NAMES and values and name not in taken]
     return found[0] if len(found) == 1 else None
 
 

@@ -47,7 +47,7 @@ def _open(raw: Raw) -> Image.Image:
     except UnidentifiedImageError as error:
         raise Unreadable("no image of a known kind, or damaged in its header") from error
     except OSError as error:
-        raise Unreadable(reason_of(error)) from error
+        raise Unreadable(reason_of(error) if error.errno else f"damaged header: {error}") from error
     except (SyntaxError, ValueError, EOFError) as error:
         raise Unreadable(f"damaged header: {error}") from error
     width, height = image.size

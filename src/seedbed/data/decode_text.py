@@ -23,6 +23,7 @@ _MARKS = re.compile(
 )
 _BLANKS = bytes.maketrans(b"\t\n\v\f\r", b" " * 5)
 _PREVIEW_CHARS = 400
+_HEAD_CHARS = 1000
 
 
 def sniff(values: Path | Sequence[object]) -> bool:
@@ -95,18 +96,18 @@ def rule(content: str) -> str | None:
     """The rule that excludes a readable text, or None."""
     if not content.strip():
         return "empty text"
-    head = content[: MIN_REPEATS * MAX_PERIOD * 16]
-    words = head.split()
-    if len(words) == 1 and len(head) == len(content):
-        return "one phrase repeated throughout" if _periodic(words[0]) else None
-    if len(words) > MIN_REPEATS and _periodic(words[:-1] if len(head) < len(content) else words):
-        words = content.split()
-        return "one phrase repeated throughout" if _periodic(words) else None
+    head = content[:_HEAD_CHARS].split()
+    if len(head) > 1 and not _repeats(head[:-1], 2):  # the last word may be cut
+        return None
+    words = content.split()
+    if _repeats(words if len(words) > 1 else words[0], MIN_REPEATS):
+        return "one phrase repeated throughout"
     return None
 
 
-def _periodic(items: Sequence[str]) -> bool:
-    longest = min(MAX_PERIOD, len(items) // MIN_REPEATS)
+def _repeats(items: Sequence[str], least: int) -> bool:
+    """Whether the whole of it is one run of at most MAX_PERIOD items, at least so often."""
+    longest = min(MAX_PERIOD, len(items) // least)
     return any(items[period] == items[0] and items[period:] == items[:-period] for period in range(1, longest + 1))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -85,7 +85,9 @@ def read_delimited(path: Path, name: str) -> Records:
         path: the file, also as .gz.
         name: of the file in keys.
     """
-    dialect = sniff_dialect([piece.data for piece in islice(_sound(lines(path)), HEAD_LINES)])
+    head = [piece.data for piece in islice(_sound(lines(path)), HEAD_LINES)]
+    is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
+    dialect = sniff_dialect(head, _DELIMITERS if is_csv else ("\t",))
     records, broken = _records(path, name, dialect)
     if not records:
         return Records([], False, [], [], broken)
@@ -152,15 +154,16 @@ def _distinct(columns: list[str]) -> list[str]:
     return names
 
 
-def sniff_dialect(head: list[bytes]) -> Dialect:
+def sniff_dialect(head: list[bytes], delimiters: Sequence[str] = _DELIMITERS) -> Dialect:
     """The delimiter that cuts most of the first lines into one number of cells, and whether quotes enclose cells.
 
     Args:
         head: the first lines of the file.
+        delimiters: those to choose from, the likeliest first.
     """
     text = [line.decode("utf-8", "replace") for line in head if line.strip()]
-    best, most = Dialect(",", True), 0.0
-    for delimiter in _DELIMITERS:
+    best, most = Dialect(delimiters[0], True), 0.0
+    for delimiter in delimiters:
         quoted = _quotes_enclose(text, delimiter)
         quoting: Quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
         try:
@@ -190,6 +193,8 @@ def has_header(head: list[list[str]]) -> bool:
     """Whether the first row names the columns: short, distinct, no numbers, and not values that occur again below."""
     first, *rest = head
     names = [cell.strip() for cell in first]
+    if names == [str(at) for at in range(len(names))] and len(names) > 1:  # as pandas numbers columns
+        return True
     if any(_NUMBER.fullmatch(name) or len(name) > _LONGEST_NAME for name in names) or len(set(names)) < len(names):
         return False
     for at, name in enumerate(names):

@@ -66,7 +66,7 @@ def list_files(root: Path) -> tuple[list[Path], list[Quarantined]]:
     """All files below a folder in a stable order, hidden ones and the litter of desktops left out.
 
     Returns:
-        files, and the folders that could not be listed.
+        files, and what could not be listed or is no file.
     """
     found: list[Path] = []
     refused: list[OSError] = []
@@ -75,7 +75,13 @@ def list_files(root: Path) -> tuple[list[Path], list[Quarantined]]:
         kept = (name for name in names if not name.startswith(".") and name.lower() not in IGNORED_NAMES)
         found.extend(Path(folder, name) for name in kept)
     broken = [Quarantined(shown(Path(str(error.filename))), reason_of(error)) for error in refused]
-    return sorted(found, key=lambda path: path.parts), broken
+    files = []
+    for path in sorted(found, key=lambda path: path.parts):
+        if path.is_file():
+            files.append(path)
+        else:  # a link to nothing, or a pipe that would wait for ever
+            broken.append(Quarantined(key_of(path, root), "not a file, or a link to nothing"))
+    return files, broken
 
 
 def open_binary(path: Path) -> IO[bytes]:

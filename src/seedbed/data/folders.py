@@ -64,7 +64,9 @@ def place(files: Sequence[Path], root: Path, understood: list[str]) -> list[Plac
         found.append(Placed(path, word, folder if word != UNLABELLED else None))
     classes = Counter(file.label for file in found if file.label is not None)
     if not classes:
-        understood.append("no class folders: every file is unlabelled")
+        understood.append(
+            "no class folders: every file is unlabelled" if len(files) > 1 else "a single file: no labels"
+        )
         return found
     if len(classes) == 1 or 2 * len(classes) > classes.total():
         why = "there is only one" if len(classes) == 1 else "there are too many of them for that"
@@ -153,11 +155,11 @@ def _key(name: str, unit: str, piece: Piece) -> str:
 def _say_unit(unit: str, settings: Settings, num_files: int, rows: list[Row]) -> str:
     if unit != "file":
         return f"{number(num_files, 'text file')}, every {unit} an example: {len(rows):,}"
-    told = f"{number(num_files, 'text file')}, one document each"
+    told = "1 text file, one document" if num_files == 1 else f"{num_files:,} text files, one document each"
     if len(rows) > num_files:
         told += f", long ones in parts: {number(len(rows), 'row')}"
     if settings.data.unit == "auto":
-        told += " (--set data.unit=line or paragraph cuts them into smaller examples)"
+        told += " (--set data.unit=line or paragraph cuts into smaller examples)"
     return told
 
 

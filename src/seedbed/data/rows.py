@@ -142,16 +142,22 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(f'"{name}"' for name in names[:most]) + tail
 
 
-def nothing_left(where: str, quarantined: list[Quarantined]) -> DataError:
+def general(reason: str) -> str:
+    """A reason without the figures of one row, so that equal ones can be counted."""
+    return re.sub(r" \([^)]*\)", "", reason)
+
+
+def nothing_left(where: str, quarantined: Iterable[Quarantined]) -> DataError:
     """The error for data of which nothing at all can be used."""
-    reasons: dict[str, list[Quarantined]] = {}
+    reasons: dict[str, list[str]] = {}
     for entry in quarantined:
-        reasons.setdefault(entry.reason, []).append(entry)
+        reasons.setdefault(general(entry.reason), []).append(entry.key)
     most = sorted(reasons.items(), key=lambda item: -len(item[1]))[:5]
-    found = "; ".join(f"{len(entries):,} x {reason} (first: {entries[0].key})" for reason, entries in most)
+    found = "; ".join(f"{len(keys):,} x {reason} (first: {keys[0]})" for reason, keys in most)
+    recode = any("iconv" in reason for reason in reasons)
     return DataError(
         f"Nothing in {where} can be used.",
-        found=f"{len(quarantined):,} rows or files: {found}" if quarantined else "No rows at all.",
-        cause="Every one of them is damaged, or of a kind that is not what its name says.",
-        fix="Mend or replace these files, then run the same command again.",
+        found=found or "no rows at all",
+        cause="Every row or file is damaged, empty, or of a kind that is not what its name says." if reasons else "",
+        fix="iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE" if recode else "Mend or replace the data, then try again.",
     )

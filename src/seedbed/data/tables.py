@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -116,7 +116,7 @@ def open_delimited(path: Path, name: str) -> Table:
     records = read_delimited(path, name)
     columns: Columns = {column: [row[at] for row in records.cells] for at, column in enumerate(records.columns)}
     table = _in_memory(name, stem_of(path), columns, records.numbers)
-    return Table(**{**vars(table), "broken": records.broken, "header": records.header})
+    return replace(table, broken=records.broken, header=records.header)
 
 
 def _open_json_lines(path: Path, name: str) -> Table:
@@ -132,7 +132,7 @@ def _open_json_lines(path: Path, name: str) -> Table:
         else:
             broken.append(Quarantined(f"{name}:{number}", f"not a JSON object but a {type(value).__name__}"))
     table = _in_memory(name, stem_of(path), _columns_of(records), numbers)
-    return Table(**{**vars(table), "broken": broken})
+    return replace(table, broken=broken)
 
 
 def _json_values(path: Path, name: str, broken: list[Quarantined]) -> Iterator[tuple[int, object]]:
@@ -154,7 +154,7 @@ def _json_values(path: Path, name: str, broken: list[Quarantined]) -> Iterator[t
                     start = piece.data.lstrip()[:1]
                     if number == 1 and start == b"[":
                         raise Unreadable(
-                            "one JSON list over several lines, not JSON Lines (use jq -c '.[]')"
+                            f"a JSON list over several lines, not JSON Lines: jq -c '.[]' {path.name}"
                         ) from error
                     broken.append(Quarantined(key, f"no valid JSON: {str(error)[:100]}", piece.data[:KEPT_BYTES]))
     except Unreadable as error:
