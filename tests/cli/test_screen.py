@@ -71,7 +71,8 @@ def test_every_kind_of_event_is_shown(capsys: pytest.CaptureFixture[str]) -> Non
         screen("warning", text="only one label of class x")
         screen("horizon", stage="pretrain", step=5, steps=80, before=100)
         screen("arm", name="lsa", n_labels=50, draw=0, accuracy=0.7)
-        screen("arm", name="lsa", n_labels=50, draw=1, accuracy=0.8)
+        screen("arm", name="lsa", n_labels=50, draw=1, part=0, accuracy=0.7)
+        screen("arm", name="lsa", n_labels=50, draw=1, part=1, accuracy=0.9)
         screen("arm", name="majority", n_labels=50, draw=0, accuracy=0.5)
         screen("report", path=Path("r/report.html"))
         screen("verdict", outcome="did not pay", sentence="Scratch was as good.")
@@ -106,10 +107,17 @@ def test_a_result_without_verdict_shows_its_figures(capsys: pytest.CaptureFixtur
         {"input": "a.png", "label": "cat", "confidence": 0.91},
         {"input": "b.png", "label": "dog", "confidence": 0.5},
     ]
-    summary = {"accuracy": 0.81234, "rows": 1234, "nested": {"x": 1}, "predictions": rows}
+    summary = {
+        "accuracy": 0.81234,
+        "rows": 1234,
+        "deep": {"x": [1]},
+        "labels": {"cat": 5, "dog": 1200},
+        "predictions": rows,
+    }
     Screen(live=False).finish("predict", SimpleNamespace(folder=Path("r"), summary=summary))
     assert capsys.readouterr().out.splitlines() == [
-        "accuracy: 0.8123", "rows: 1,234", "a.png  cat  0.91", "b.png  dog  0.5", "folder: r",
+        "accuracy: 0.8123", "rows: 1,234", "labels: cat 5, dog 1,200",
+        "a.png  cat  0.91", "b.png  dog  0.5", "folder: r",
     ]  # fmt: skip
 
 
@@ -132,3 +140,15 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "warning: in between" in told
     assert "lsa, 50 labels, draw 1: accuracy 0.700" in told
     assert screen.bar is None
+
+
+def test_checking_shows_labels_once_and_has_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(live=False)
+    counts = {"used": 3, "total": 3}
+    screen("counts", **counts)
+    many = {f"c{i}": i for i in range(25)}
+    screen.finish("check", SimpleNamespace(folder=None, summary={"counts": counts, "labels": many}))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "3 rows = 3 used"
+    assert second.startswith("labels: c0 0, c1 1, ")
+    assert second.endswith("c19 19, and 5 more")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
+from statistics import fmean
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,7 @@ from seedbed.core.errors import SeedbedError
 
 FIRST_GAP_S = 1.0
 LONGEST_GAP_S = 60.0
+MAX_PARTS = 20
 VERDICT_STYLE = {"paid": "bold green", "did not pay": "bold red", "cannot tell": "bold yellow"}
 PLAN_FIRST = ("objective", "trunk", "size", "steps", "batch_size", "precision", "threads")
 
@@ -47,13 +49,14 @@ class Screen:
         self.bar: Progress | None = None
         self.task = TaskID(0)
         self.next_line, self.gap = 0.0, FIRST_GAP_S
-        self.arms: dict[tuple[int, str], list[float]] = {}
+        self.arms: dict[tuple[int, str], dict[int, list[float]]] = {}
+        self.counts: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.report = ""
         self.verdict: dict[str, str] = {}
         self.shown: dict[str, Callable[..., None]] = {
             "understood": self._understood,
-            "counts": lambda **fields: self.line(counts_line(fields)),
+            "counts": self._counts,
             "plan": self._plan,
             "stage": self._stage,
             "step": self._step,
@@ -90,7 +93,8 @@ class Screen:
         """What a verb ended with: figures, folder, report, the verdict as the last line; or one JSON object."""
         summary: Mapping[str, Any] = result.summary
         if not self.verdict:
-            for text in summary_lines(summary):
+            untold = {name: value for name, value in summary.items() if value != self.counts}
+            for text in summary_lines(untold):
                 self.line(text)
         if result.folder is not None:
             self.line(f"folder: {result.folder}")
@@ -120,6 +124,10 @@ class Screen:
     def _understood(self, lines: list[str], **_: Any) -> None:
         for sentence in lines:
             self.line(sentence)
+
+    def _counts(self, **counts: Any) -> None:
+        self.counts = counts
+        self.line(counts_line(counts))
 
     def _saved(self, step: int, **_: Any) -> None:
         if self.verbose:
@@ -169,7 +177,7 @@ class Screen:
             self.next_line, self.gap = now + self.gap, min(self.gap * 2, LONGEST_GAP_S)
 
     def _arm(self, name: str, n_labels: int, draw: int, accuracy: float, **_: Any) -> None:
-        self.arms.setdefault((n_labels, name), []).append(accuracy)
+        self.arms.setdefault((n_labels, name), {}).setdefault(draw, []).append(accuracy)
         told = f"{name}, {n_labels:,} labels, draw {draw}: accuracy {accuracy:.3f}"
         if self.live:
             if self.bar is None:
@@ -186,9 +194,9 @@ class Screen:
             self.bar.stop()
             self.bar = None
         arms, self.arms = self.arms, {}
-        for (count, name), values in sorted(arms.items(), key=lambda item: (item[0][0], -sum(item[1]) / len(item[1]))):
-            mean = sum(values) / len(values)
-            self.line(f"  {count:>7,} labels  {mean:.3f}  {name} ({len(values)} draws)")
+        means = {key: fmean(fmean(parts) for parts in draws.values()) for key, draws in arms.items()}
+        for count, name in sorted(means, key=lambda key: (key[0], -means[key])):
+            self.line(f"  {count:>7,} labels  {means[count, name]:.3f}  {name} ({len(arms[count, name])} draws)")
 
 
 def counts_line(counts: Mapping[str, Any]) -> str:
@@ -221,8 +229,16 @@ def evaluation_line(fields: Mapping[str, Any]) -> str:
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
-    """A result's single values as "name: value", its tables one row a line; nested figures stay in the run folder."""
-    lines = [f"{name}: {short(value)}" for name, value in summary.items() if not isinstance(value, Mapping | list)]
+    """A result's values as "name: value", its tables one row a line; deeper figures stay in the run folder."""
+    lines = []
+    for name, value in summary.items():
+        if isinstance(value, Mapping):
+            if value and not any(isinstance(part, Mapping | list | tuple) for part in value.values()):
+                parts = [f"{key} {short(part)}" for key, part in list(value.items())[:MAX_PARTS]]
+                more = [f"and {len(value) - MAX_PARTS:,} more"] if len(value) > MAX_PARTS else []
+                lines.append(f"{name}: {', '.join(parts + more)}")
+        elif not isinstance(value, list | tuple):
+            lines.append(f"{name}: {short(value)}")
     for value in summary.values():
         if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
             lines += ["  ".join(short(cell) for cell in row.values()) for row in value]

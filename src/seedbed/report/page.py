@@ -7,6 +7,8 @@ import html
 import json
 import math
 import re
+import shlex
+import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -174,12 +176,30 @@ def _reproduce(files: Files) -> dict[str, Any]:
     verb = str(files.run.get("verb") or "run")
     environment = files.run.get("environment") or {}
     return {
-        "command": str(files.run.get("command") or f"seedbed {verb} DATA --config {files.folder.name}/config.toml"),
+        "command": str(files.run.get("command") or _command(verb, files.config)),
+        "again": f"seedbed {verb} DATA --config {shlex.quote(files.folder.name + '/config.toml')}",
         "seed": files.run.get("seed"),
         "dataset_id": str(files.run.get("dataset_id") or files.data.get("dataset_id") or ""),
         "environment": {name: str(value) for name, value in _flat(environment)},
         "config": files.config,
     }
+
+
+def _command(verb: str, config: str) -> str:
+    """The command that was given, read back from the origins in the configuration; DATA stands for its paths."""
+    words, table = ["seedbed", verb, "DATA"], ""
+    for line in config.splitlines():
+        if line.startswith("["):
+            table = line.strip("[]") + "."
+        found = re.fullmatch(r"(\S+) = (.*)  # (flag|file (.+))", line)
+        if found and found[4] and "--config" not in words:
+            words += ["--config", shlex.quote(found[4])]
+        elif found and not found[4] and table:
+            words += ["--set", shlex.quote(f"{table}{found[1]}={found[2]}")]
+        elif found and not found[4]:
+            value = tomllib.loads(f"value = {found[2]}")["value"]
+            words += [f"--{found[1]}", shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))]
+    return " ".join(words)
 
 
 def _flat(table: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
