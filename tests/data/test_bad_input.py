@@ -14,7 +14,7 @@ from PIL import Image
 
 from seedbed.core.errors import DataError, MachineError
 from seedbed.core.settings import Settings
-from seedbed.data.clean import Cleaned, clean
+from seedbed.data.clean import Cleaned, clean, require_labels
 from seedbed.data.source import open_source
 
 TEXT = "a sentence that is long enough to pass for a text"
@@ -45,6 +45,36 @@ def test_no_such_path_offers_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "reviews.csv").write_text("x")
     with pytest.raises(DataError, match=r'Did you mean "reviews\.csv"'):
         cleaned(tmp_path / "review.csv")
+
+
+def test_text_in_place_of_a_path() -> None:
+    with pytest.raises(DataError, match="cannot be a path"):
+        open_source("text that was meant as data " * 20, Settings())
+
+
+def test_archives_say_how_to_unpack_them(tmp_path: Path) -> None:
+    for name, command in (("a.zip", "unzip -d data"), ("b.tar.gz", "tar -xf")):
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(DataError, match=command):
+            cleaned(tmp_path / name)
+
+
+def test_a_folder_above_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(MachineError, match="may not be read"):
+        cleaned(tmp_path / "a.txt")
+
+
+def test_no_labels_at_all_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,stars\n" + "".join(f"review number {at},{at % 5}\n" for at in range(50)))
+    found = cleaned(tmp_path)
+    assert found.counts["used"] == 50 and not found.classes
+    with pytest.raises(DataError, match="labels of at least two classes are needed") as caught:
+        require_labels(found)
+    assert 'candidates for --label: "stars" (5 values)' in caught.value.cause
 
 
 def test_kinds_that_are_not_read(tmp_path: Path) -> None:

@@ -59,6 +59,12 @@ def test_unreadable_texts(raw: Raw, reason: str) -> None:
     assert time.perf_counter() - started < 2
 
 
+def test_other_scripts_are_not_called_latin_1() -> None:
+    with pytest.raises(Unreadable) as caught:
+        decoded("体验巅峰倚天屠龙记十大创新概览".encode("gb18030"))
+    assert "Latin-1" not in str(caught.value)
+
+
 def test_min_chars() -> None:
     with pytest.raises(Unreadable, match="min_chars = 4"):
         read(Row("k", "abc"), Settings.model_validate({"data": {"min_chars": 4}}))

@@ -90,7 +90,8 @@ def _rows(table: Table, chosen: Chosen) -> Iterator[tuple[Row, str | None]]:
     word = split_word(table.stem) or next((SPLIT_WORDS[name] for name in folders if name in SPLIT_WORDS), None)
     for at, value in enumerate(columns[chosen.text]):
         key = f"{table.name}:{table.key_numbers[at]}"
-        raw = value if isinstance(value, str | bytes) else "" if value is None else str(value)
+        missing = value is None or value != value  # NaN, where a column of strings came through pandas
+        raw = value if isinstance(value, str | bytes) else "" if missing else str(value)
         own = SPLIT_WORDS.get(_string(splits[at]).lower()) if splits[at] is not None else None
         yield Row(key, raw, label_name(labels[at], key), None, _string(groups[at]) or None), own or word
 

@@ -75,7 +75,9 @@ def _decode(raw: Raw) -> str:
 def _likely_encoding(raw: bytes, start: int) -> str:
     around = raw[max(0, start - 1) : start + 2]
     letters = sum(chr(byte).isalpha() for byte in around)
-    if 0xC0 <= raw[start] and letters >= 2:
+    window = raw[max(0, start - 100) : start + 100]
+    rare = sum(byte >= 0x80 for byte in window) < 0.3 * len(window)  # else it is a script of its own, like GB 18030
+    if raw[start] >= 0xC0 and letters >= 2 and rare:
         return "; it looks like Latin-1 or Windows-1252: iconv -f WINDOWS-1252 -t UTF-8"
     return ""
 

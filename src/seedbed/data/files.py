@@ -77,10 +77,14 @@ def list_files(root: Path) -> tuple[list[Path], list[Quarantined]]:
     broken = [Quarantined(shown(Path(str(error.filename))), reason_of(error)) for error in refused]
     files = []
     for path in sorted(found, key=lambda path: path.parts):
-        if path.is_file():
+        try:
+            reason = "" if path.is_file() else "not a file, or a link to nothing"  # a pipe would wait for ever
+        except OSError as error:
+            reason = reason_of(error)
+        if reason:
+            broken.append(Quarantined(key_of(path, root), reason))
+        else:
             files.append(path)
-        else:  # a link to nothing, or a pipe that would wait for ever
-            broken.append(Quarantined(key_of(path, root), "not a file, or a link to nothing"))
     return files, broken
 
 

@@ -80,8 +80,20 @@ def _in_memory(modality: str, rows: list[Row], broken: list[Quarantined], unders
 def _expand(data: str) -> list[Path]:
     """The paths a word stands for: itself if it exists, else what a pattern matches."""
     path = Path(data).expanduser()
-    if path.exists() or os.path.lexists(path):
-        return [path]
+    try:
+        if path.exists() or os.path.lexists(path):
+            return [path]
+    except PermissionError as error:
+        raise MachineError(
+            f"{data} may not be read.", found=str(error.strerror), fix=f"chmod -R +rX '{data}'"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"This cannot be a path: {data[:80]!r}",
+            found=str(error)[:100],
+            cause="A string is taken as the path of a file or folder, not as text itself.",
+            fix='Write the text into a file, or pass {"text": [...]} in Python.',
+        ) from error
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # a pattern may begin anywhere
     if matches:
         return [Path(match) for match in matches]
@@ -165,10 +177,11 @@ def _nothing_known(files: list[Path], where: str, broken: list[Quarantined]) -> 
         return MachineError(f"{where} cannot be listed.", found=broken[0].reason, fix=f"chmod -R +rX {where}")
     suffixes = Counter(path.suffix.lower() or path.name for path in files)
     found = ", ".join(f"{number(count, 'file')} {suffix}" for suffix, count in suffixes.most_common(5))
-    archive = next((path for path in files if path.suffix.lower() in _ARCHIVES), None)
+    archive = next((p for p in files if p.suffix.lower() in _ARCHIVES or ".tar." in p.name), None)
     cause, fix = f"Read are {_KINDS}.", "Give a file of one of these kinds, or a folder with some."
     if archive is not None:
-        cause, fix = "Archives are not opened.", f"Unpack it first: unzip -d data '{archive}'"
+        command = f"unzip -d data '{archive}'" if archive.suffix.lower() == ".zip" else f"tar -xf '{archive}'"
+        cause, fix = "Archives are not opened.", f"Unpack it first: {command}"
     elif any(suffix in _PICKLES for suffix in suffixes):
         cause = "Pickles can run programs when they are opened, so they never are. " + cause
     what = f"There are no data in {where}." if files else f"The folder {where} is empty."
