@@ -19,6 +19,7 @@ from seedbed.data.tokenizer import Tokenizer, train_tokenizer
 from seedbed.export.hf import EXPORTS, export_hf
 from seedbed.models.encoder import Encoder, build_encoder, make_spec
 from seedbed.models.folder import TOKENIZER, save_model
+from tests.models.making import table
 
 LIMIT = 1e-5
 
@@ -51,7 +52,7 @@ def livened(encoder: Encoder) -> Encoder:
     """Away from the start, where gains of one and biases of zero would hide a forgotten parameter."""
     with torch.no_grad():
         for parameter in encoder.parameters():
-            parameter += 0.1 * parameter.std().nan_to_num().clamp_min(0.5) * torch.randn_like(parameter)
+            parameter.add_(0.1 * parameter.std().nan_to_num().clamp_min(0.5) * torch.randn_like(parameter))
     return encoder.eval()
 
 
@@ -62,7 +63,7 @@ def padded(tokenizer: Tokenizer, passages: list[str], length: int) -> tuple[Tens
     return tokens_BN, keep_BN
 
 
-def strictly(loaded: tuple[Any, dict[str, Any]]) -> Any:
+def strictly(loaded: Any) -> Any:
     model, info = loaded
     assert {name: list(found) for name, found in info.items() if found} == {}
     return model.eval()
@@ -93,7 +94,7 @@ class TestText:
         tokens_BN = tokens_BN.masked_fill((torch.rand(tokens_BN.shape) < 0.15) & keep_BN, MASK)
         with torch.no_grad():
             theirs_BNV = model(input_ids=tokens_BN, attention_mask=keep_BN.long()).logits
-            ours_BNV = encoder(tokens_BN, keep_BN) @ encoder.stem.embedding.weight.T
+            ours_BNV = encoder(tokens_BN, keep_BN) @ table(encoder).T
         assert float(ours_BNV.std()) > 0.5
         assert float((theirs_BNV - ours_BNV)[keep_BN].abs().max()) <= LIMIT
 
@@ -107,14 +108,14 @@ class TestText:
         tokens_BN, keep_BN = padded(tokenizer, passages[:24], 200)
         with torch.no_grad():
             theirs_BNV = model(input_ids=tokens_BN, attention_mask=keep_BN.long()).logits
-            ours_BNV = encoder(tokens_BN, keep_BN, causal=True) @ encoder.stem.embedding.weight.T
+            ours_BNV = encoder(tokens_BN, keep_BN, causal=True) @ table(encoder).T
             assert float((theirs_BNV - ours_BNV)[keep_BN].abs().max()) <= LIMIT
             prompt_BN = tokens_BN[:1, :8]
             theirs = model.generate(prompt_BN, max_new_tokens=20, do_sample=False, eos_token_id=-1)
             ours_BN = prompt_BN
             for _ in range(20):
                 states_BND = encoder(ours_BN, torch.ones_like(ours_BN, dtype=torch.bool), causal=True)
-                best_B = (states_BND[:, -1] @ encoder.stem.embedding.weight.T).argmax(-1)
+                best_B = (states_BND[:, -1] @ table(encoder).T).argmax(-1)
                 ours_BN = torch.cat((ours_BN, best_B[:, None]), dim=1)
         assert torch.equal(theirs, ours_BN)
 
@@ -140,7 +141,7 @@ class TestText:
         from safetensors.torch import load_file
 
         with torch.no_grad():
-            ours_BNV = encoder(tokens_BN, tokens_BN > 0) @ encoder.stem.embedding.weight.T
+            ours_BNV = encoder(tokens_BN, tokens_BN > 0) @ table(encoder).T
         assert float((load_file(tmp_path / "l")["logits"] - ours_BNV).abs().max()) <= LIMIT
 
 

@@ -1,0 +1,222 @@
+"""Encoders of every trunk found: shapes, padding, causality, starts, errors."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from seedbed.core.errors import UsageError
+from seedbed.core.tokens import NUM_SPECIAL, PAD, UNK
+from seedbed.core.types import Facts
+from seedbed.models.encoder import (
+    Encoder,
+    EncoderSpec,
+    available_trunks,
+    build_encoder,
+    make_spec,
+    num_parameters,
+)
+from seedbed.models.losses import token_cross_entropy
+from seedbed.models.stems import Patches, inverse_document_frequency, patch_size
+from tests.models.making import FACTS, IMAGE, KINDS, TEXT, make, table, values_of
+
+
+def test_every_trunk_is_found_and_tested() -> None:
+    assert available_trunks() == ["bag", "mlp", "transformer"]
+    assert {trunk for _, trunk in KINDS} == set(available_trunks())
+
+
+@pytest.mark.parametrize("size", ["nano", "micro"])
+@pytest.mark.parametrize(("modality", "trunk"), KINDS)
+def test_shapes_and_a_spec_that_survives_json(modality: str, trunk: str, size: str) -> None:
+    encoder = make(modality, trunk, size)
+    values, keep = values_of(modality)
+    states_BND = encoder(values, keep)
+    assert states_BND.shape[0] == 5 and states_BND.shape[2] == encoder.width
+    assert encoder.pooled(values, keep).shape == (5, encoder.width)
+    assert states_BND.isfinite().all() and float(states_BND.detach().std()) > 0
+    spec = EncoderSpec(**json.loads(json.dumps(asdict(encoder.spec))))
+    assert spec == encoder.spec
+    again = build_encoder(spec, FACTS[modality])
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again(values, keep), states_BND)
+
+
+@pytest.mark.parametrize(("modality", "trunk"), KINDS)
+def test_the_same_seed_gives_the_same_start(modality: str, trunk: str) -> None:
+    torch.manual_seed(3)
+    first = make(modality, trunk).state_dict()
+    torch.manual_seed(3)
+    assert all(torch.equal(value, first[name]) for name, value in make(modality, trunk).state_dict().items())
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("modality", "trunk"), KINDS)
+def test_padding_and_neighbours_do_not_matter(modality: str, trunk: str, causal: bool) -> None:
+    encoder = make(modality, trunk)
+    values, keep = values_of(modality)
+    states_BND, pooled_BD = encoder(values, keep, causal), encoder.pooled(values, keep)
+    for row in range(5):
+        alone, alone_keep = values[row : row + 1], keep[row : row + 1]
+        if modality == "text":
+            alone, alone_keep = alone[:, : int(keep[row].sum())], alone_keep[:, : int(keep[row].sum())]
+        alone_states = encoder(alone, alone_keep, causal)[0]
+        torch.testing.assert_close(alone_states, states_BND[row, : len(alone_states)], atol=2e-6, rtol=1e-5)
+        torch.testing.assert_close(encoder.pooled(alone, alone_keep)[0], pooled_BD[row], atol=2e-6, rtol=1e-5)
+
+
+def test_what_stands_under_the_padding_does_not_matter() -> None:
+    encoder = make("text", "transformer")
+    values, keep = values_of("text")
+    other = torch.where(keep, values, 7)
+    torch.testing.assert_close(encoder(values, keep)[keep], encoder(other, keep)[keep])
+    torch.testing.assert_close(encoder.pooled(values, keep), encoder.pooled(other, keep))
+
+
+def test_causal_positions_see_only_the_past_and_others_see_all() -> None:
+    encoder = make("text", "transformer")
+    values, _ = values_of("text", 2)
+    keep = torch.ones_like(values, dtype=torch.bool)
+    changed = values.clone()
+    changed[:, 6] = (changed[:, 6] + 1) % 35 + 5
+    for causal in (True, False):
+        differs_N = (encoder(values, keep, causal) != encoder(changed, keep, causal)).any(-1).any(0)
+        assert differs_N[6:].all() and bool(differs_N[:6].any()) is not causal
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("trunk", ["transformer", "bag"])
+def test_states_of_wanted_positions_are_the_same(trunk: str, causal: bool) -> None:
+    encoder = make("text", trunk)
+    values, keep = values_of("text")
+    wanted_BN = (torch.rand(values.shape) < 0.3) & keep
+    expected = encoder(values, keep, causal)[wanted_BN]
+    found = encoder.at(values, keep, wanted_BN, causal)
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-5)
+    if trunk == "transformer":
+        parameters = list(encoder.parameters())
+        expected_grads = torch.autograd.grad(expected.square().sum(), parameters)
+        found_grads = torch.autograd.grad(found.square().sum(), parameters)
+        torch.testing.assert_close(found_grads, expected_grads, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", ["nano", "micro"])
+def test_the_first_loss_is_about_ln_v(size: str) -> None:
+    facts = replace(TEXT, vocab_size=2000, document_counts=(1,) * 2000, token_counts=(1,) * 2000)
+    encoder = build_encoder(make_spec("text", "transformer", size, facts), facts)
+    tokens_BN = torch.randint(NUM_SPECIAL, 2000, (8, 32))
+    states_BND = encoder(tokens_BN, torch.ones_like(tokens_BN, dtype=torch.bool), causal=True)
+    total = token_cross_entropy(states_BND[:, :-1].flatten(0, 1), table(encoder), tokens_BN[:, 1:].flatten())
+    assert float(total.detach()) / (8 * 31) == pytest.approx(math.log(2000), abs=0.15)
+
+
+@pytest.mark.parametrize(("modality", "trunk"), KINDS)
+def test_a_gradient_reaches_every_parameter(modality: str, trunk: str) -> None:
+    encoder = make(modality, trunk)
+    values, keep = values_of(modality)
+    encoder.pooled(values, keep).square().mul(torch.arange(encoder.width)).sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None, name
+        grad = parameter.grad.to_dense()
+        assert grad.isfinite().all() and grad.any(), name
+
+
+def test_bfloat16_autocast_is_close_to_full_precision_and_repeats_itself() -> None:
+    encoder = make("text", "transformer")
+    values, keep = values_of("text")
+
+    def step() -> list[torch.Tensor]:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            states_BND = encoder(values, keep)
+        found = [states_BND, *torch.autograd.grad(states_BND[keep].float().cos().sum(), list(encoder.parameters()))]
+        return found
+
+    first, second = step(), step()
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    torch.testing.assert_close(first[0][keep].float(), encoder(values, keep)[keep], atol=0.1, rtol=0.1)
+
+
+def test_an_empty_text_is_finite() -> None:
+    for trunk in ("transformer", "bag"):
+        pooled_BD = make("text", trunk).pooled(torch.full((2, 3), PAD), torch.zeros(2, 3, dtype=torch.bool))
+        assert not pooled_BD.any()
+
+
+def test_positions_beyond_the_table_are_computed() -> None:
+    encoder = make("text", "transformer")
+    num = encoder.spec.options["context"] + 3
+    tokens_BN = torch.randint(5, 40, (1, num))
+    states_BND = encoder(tokens_BN, torch.ones_like(tokens_BN, dtype=torch.bool), causal=True)
+    short_BND = encoder(tokens_BN[:, :9], torch.ones(1, 9, dtype=torch.bool), causal=True)
+    torch.testing.assert_close(states_BND[:, :9], short_BND, atol=2e-6, rtol=1e-5)
+
+
+def test_bag_pools_by_inverse_document_frequency() -> None:
+    encoder = make("text", "bag")
+    idf_V = inverse_document_frequency(TEXT)
+    assert not idf_V[:NUM_SPECIAL].any() and (idf_V[NUM_SPECIAL:] > 0).all()
+    assert float(idf_V[9]) == pytest.approx(math.log(51 / 10))
+    tokens_BN, keep_BN = torch.tensor([[9, 30, UNK, PAD]]), torch.tensor([[True, True, True, False]])
+    vectors = table(encoder)
+    expected = (idf_V[9] * vectors[9] + idf_V[30] * vectors[30]) / (idf_V[9] + idf_V[30])
+    torch.testing.assert_close(encoder.pooled(tokens_BN, keep_BN)[0], expected)
+    encoder.pooled(tokens_BN, keep_BN).sum().backward()
+    assert vectors.grad is not None and vectors.grad.is_sparse
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "patch"),
+    [(8, 8, 2), (28, 28, 4), (32, 32, 4), (64, 64, 8), (96, 96, 12), (30, 30, 5), (29, 29, 4), (1, 1, 1), (2, 2, 2)],
+)
+def test_patches_are_at_most_64_and_leave_no_border_where_possible(rows: int, columns: int, patch: int) -> None:
+    assert patch_size(rows, columns) == patch
+    assert (rows // patch) * (columns // patch) <= 64
+
+
+def test_pixels_are_normalised_the_same_from_bytes_and_from_floats() -> None:
+    for trunk in ("transformer", "mlp"):
+        encoder = make("image", trunk)
+        values, keep = values_of("image")
+        torch.testing.assert_close(encoder(values, keep), encoder(values / 255, keep))
+    stem = make("image", "transformer").stem
+    assert isinstance(stem, Patches)
+    assert float(stem.normalise(torch.full((1, 1, 8, 8), 0.4)).abs().max()) < 1e-6
+    flat = replace(IMAGE, channel_std=(0.0,))
+    assert build_encoder(make_spec("image", "mlp", "nano", flat), flat)(values, keep).isfinite().all()
+
+
+def test_sizes() -> None:
+    layers = {size: num_parameters(make("text", "transformer", size).trunk) for size in ("nano", "micro")}
+    assert layers == {"nano": 803_968, "micro": 4_672_768}
+    assert num_parameters(make("text", "bag", "micro")) == 40 * 300
+
+
+@pytest.mark.parametrize(
+    ("modality", "trunk", "size", "facts", "says"),
+    [
+        ("text", "transfromer", "nano", TEXT, 'Did you mean "transformer"?'),
+        ("text", "transformer", "micr", TEXT, 'Did you mean "micro"?'),
+        ("image", "bag", "nano", IMAGE, "--trunk mlp or transformer"),
+        ("text", "bag", "nano", Facts("text"), "vocabulary"),
+        ("image", "mlp", "nano", Facts("image"), "size"),
+    ],
+)
+def test_errors_say_what_to_do(modality: str, trunk: str, size: str, facts: Facts, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_spec(modality, trunk, size, facts)
+    assert says in str(caught.value) and caught.value.fix
+
+
+def test_parameter_names_are_fit_for_freezing_by_pattern() -> None:
+    encoder: Encoder = make("text", "transformer")
+    layers = {name.rsplit(".layers.")[-1] for name, _ in encoder.named_parameters() if ".layers.0." in name}
+    assert layers == {
+        "0.attention_norm.weight", "0.attention.q.weight", "0.attention.k.weight", "0.attention.v.weight",
+        "0.attention.o.weight", "0.mlp_norm.weight", "0.mlp.gate.weight", "0.mlp.up.weight", "0.mlp.down.weight",
+    }  # fmt: skip
+    outside = {name for name, _ in encoder.named_parameters() if ".layers." not in name}
+    assert outside == {"stem.embedding.weight", "trunk.norm.weight"}
