@@ -213,13 +213,19 @@ def test_reproduction_shows_command_config_versions_and_seed(paid: Path) -> None
 def test_the_command_is_read_back_from_the_origins(make_run: MakeRun) -> None:
     folder = make_run(proof=False, name="pretrain-a b-1")
     change(folder / "run.json", command="")
-    flags = {"label": "the label", "minutes": 1.5, "prove": {"labels": [50]}, "objective_options": {"rate": 0.5}}
+    flags = {
+        "label": "the label",
+        "minutes": 1.5,
+        "data": {"unit": "line"},
+        "prove": {"labels": [50]},
+        "objective_options": {"rate": 0.5},
+    }
     layers: list[tuple[str, dict[str, Any]]] = [("file my run.toml", {"seed": 3}), ("flag", flags), ("planner: x", {})]
     (folder / "config.toml").write_text(dump_toml(resolve(layers)))
     page = Page(write_report(folder))
     assert page.of("pre")[0] == (
         "seedbed pretrain DATA --minutes 1.5 --config 'my run.toml' --label 'the label' "
-        "--set 'prove.labels=[50]' --set objective_options.rate=0.5"
+        "--set data.unit=line --set 'prove.labels=[50]' --set objective_options.rate=0.5"
     )
     assert "seedbed pretrain DATA --config 'pretrain-a b-1/config.toml'" in page.of("code")
 

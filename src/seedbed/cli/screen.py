@@ -93,7 +93,7 @@ class Screen:
         """What a verb ended with: figures, folder, report, the verdict as the last line; or one JSON object."""
         summary: Mapping[str, Any] = result.summary
         if not self.verdict:
-            untold = {name: value for name, value in summary.items() if value != self.counts}
+            untold = {name: value for name, value in summary.items() if value not in (self.counts, self.report)}
             for text in summary_lines(untold):
                 self.line(text)
         if result.folder is not None:
@@ -200,8 +200,8 @@ class Screen:
 
 
 def counts_line(counts: Mapping[str, Any]) -> str:
-    """Rows by their fate, adding up: "1,000 rows = 900 used + 100 duplicate"."""
-    parts = [f"{value:,} {name}" for name, value in counts.items() if name != "total" and isinstance(value, int)]
+    """Rows by their fate, adding up: "1,000 rows = 900 used + 100 duplicate"; what is none is left out."""
+    parts = [f"{value:,} {name}" for name, value in counts.items() if name != "total" and value]
     total = counts.get("total")
     return f"{total:,} rows = {' + '.join(parts)}" if isinstance(total, int) else ", ".join(parts)
 
@@ -237,7 +237,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
                 parts = [f"{key} {short(part)}" for key, part in list(value.items())[:MAX_PARTS]]
                 more = [f"and {len(value) - MAX_PARTS:,} more"] if len(value) > MAX_PARTS else []
                 lines.append(f"{name}: {', '.join(parts + more)}")
-        elif not isinstance(value, list | tuple):
+        elif value is not None and not isinstance(value, list | tuple):
             lines.append(f"{name}: {short(value)}")
     for value in summary.values():
         if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):

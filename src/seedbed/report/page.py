@@ -194,18 +194,21 @@ def _command(verb: str, config: str) -> str:
         found = re.fullmatch(r"(\S+) = (.*)  # (flag|file (.+))", line)
         if found and found[4] and "--config" not in words:
             words += ["--config", shlex.quote(found[4])]
-        elif found and not found[4] and table:
-            words += ["--set", shlex.quote(f"{table}{found[1]}={found[2]}")]
         elif found and not found[4]:
             value = tomllib.loads(f"value = {found[2]}")["value"]
-            words += [f"--{found[1]}", shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))]
+            if table:
+                bare = isinstance(value, str) and re.fullmatch(r"[a-z_]+", value)
+                words += ["--set", shlex.quote(f"{table}{found[1]}={value if bare else found[2]}")]
+            else:
+                words += [f"--{found[1]}", shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))]
     return " ".join(words)
 
 
-def _flat(table: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+def _flat(table: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Single values of nested tables by their own names."""
     rows: list[tuple[str, Any]] = []
     for name, value in table.items():
-        rows += _flat(value, f"{above}{name} ") if isinstance(value, Mapping) else [(f"{above}{name}", value)]
+        rows += _flat(value) if isinstance(value, Mapping) else [(name, value)]
     return rows
 
 

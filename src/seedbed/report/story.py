@@ -120,7 +120,7 @@ def main_figures(files: Files) -> dict[str, str]:
     merged = {**files.plan, **(files.run.get("summary") or {})}
     shown = {}
     for name, value in merged.items():
-        if name == "xxh3" or not isinstance(value, str | int | float):
+        if name == "xxh3" or value in ("", 0) or not isinstance(value, str | int | float):
             continue
         for ending, unit in (("_bytes", size), ("_seconds", clock), ("_s", clock)):
             if name.endswith(ending) and not isinstance(value, str | bool):
@@ -210,7 +210,7 @@ def _learnt(curve: Curve) -> tuple[str, str, str]:
         return "trained", "plain", sentence + " No level of chance is known for it, so the loss alone proves nothing."
     against = f"after {step:,.0f} steps its loss on {rows} is {loss:.3f}, against {curve.chance:.3f} by chance"
     if loss >= NOTHING_LEARNT * curve.chance:
-        return "learnt nothing", "bad", f"{name} has learnt nothing: {against}."
+        return "learnt nothing", "bad", f"{name} has learnt nothing beyond frequencies: {against}."
     return "learnt", "good", f"{name} has learnt from the data: {against} ({1 - loss / curve.chance:.0%} lower)."
 
 
@@ -222,7 +222,7 @@ def _of_losses(curve: Curve, scored: Sequence[tuple[float, float]]) -> str:
     gap = f" (training {sum(recent) / len(recent):.3f}, validation {last:.3f})" if recent else ""
     if curve.chance is not None and last >= NOTHING_LEARNT * curve.chance:
         return (
-            f"Validation loss is at chance: nothing was learnt{gap}. Try a higher learning rate, more time, other data."
+            f"Validation loss is at chance: nothing was learnt{gap}. Try more time, a higher learning rate, other data."
         )
     if last > ROSE * best and step > best_step:
         return (
