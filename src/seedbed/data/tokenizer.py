@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,27 @@ _DOCUMENT_CAP = 10_000
 _CACHE_CAP = 1 << 20
 
 
+class _Seen:
+    """Distinct pieces of text in the order they were met, and the ids of each."""
+
+    def __init__(self) -> None:
+        self.numbers: defaultdict[str, int] = defaultdict()
+        self.numbers.default_factory = self.numbers.__len__
+        self.ids, self.ends, self.lengths = (np.zeros(0, dtype=np.int64) for _ in range(3))
+
+    def number(self, pieces: list[str]) -> np.ndarray:
+        """The number of each piece; one that was never met gets the next."""
+        return np.fromiter(map(self.numbers.__getitem__, pieces), np.int64, len(pieces))
+
+    def encode(self, backend: tokenizers.Tokenizer) -> None:
+        """Encode the pieces that are new."""
+        new = list(islice(self.numbers, len(self.ends), None))
+        encoded = [encoding.ids for encoding in backend.encode_batch_fast(new, add_special_tokens=False)]
+        self.ids = np.concatenate([self.ids, np.fromiter(chain.from_iterable(encoded), np.int64)])
+        self.lengths = np.concatenate([self.lengths, np.array([len(ids) for ids in encoded], dtype=np.int64)])
+        self.ends = np.cumsum(self.lengths)
+
+
 @dataclass
 class Tokenizer:
     """Text to ids and back; ids 0..4 are special and cannot be spelt by any text.
@@ -49,7 +70,7 @@ class Tokenizer:
 
     kind: str
     backend: tokenizers.Tokenizer
-    _ids_of: dict[str, list[int]] = field(default_factory=dict, repr=False)
+    _seen: _Seen = field(default_factory=_Seen, repr=False)
 
     @property
     def vocab_size(self) -> int:
@@ -66,19 +87,23 @@ class Tokenizer:
         if self.kind == "char":
             table = self._character_table()
             return [table[_codepoints(self.backend.normalizer.normalize_str(text))] for text in texts]
-        return [ids for low in range(0, len(texts), 1024) for ids in self._encode_pieces(texts[low : low + 1024])]
+        return [ids for low in range(0, len(texts), 4096) for ids in self._encode_pieces(texts[low : low + 4096])]
 
     def _encode_pieces(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Encode texts piece by piece, each distinct piece once."""
+        if len(self._seen.numbers) > _CACHE_CAP:
+            self._seen = _Seen()
         cut = _BPE_PIECE if self.kind == "bpe" else _WORD_PIECE
-        pieces = [cut.findall(text) for text in texts]
-        if len(self._ids_of) > _CACHE_CAP:
-            self._ids_of.clear()
-        new = list({piece: None for piece in chain.from_iterable(pieces) if piece not in self._ids_of})
-        for piece, encoding in zip(new, self.backend.encode_batch_fast(new, add_special_tokens=False), strict=True):
-            self._ids_of[piece] = encoding.ids
-        look_up = self._ids_of.__getitem__
-        return [np.fromiter(chain.from_iterable(map(look_up, row)), self.dtype) for row in pieces]
+        rows = [self._seen.number(cut.findall(text)) for text in texts]
+        self._seen.encode(self.backend)
+        numbers = np.concatenate(rows)
+        lengths = self._seen.lengths[numbers]
+        starts = self._seen.ends[numbers] - lengths
+        ends = np.cumsum(lengths)
+        ids = self._seen.ids[np.repeat(starts - (ends - lengths), lengths) + np.arange(int(lengths.sum()))]
+        # A row ends where its last piece ends; one without a piece, where the row before it does.
+        row_ends = np.concatenate([[0], ends])[np.cumsum([len(row) for row in rows])]
+        return np.split(ids.astype(self.dtype), row_ends[:-1])
 
     def _character_table(self) -> np.ndarray:
         """Id of every code point."""
@@ -197,11 +222,14 @@ def _character_backend() -> tokenizers.Tokenizer:
 
 def _count_words(rows: list[str], backend: tokenizers.Tokenizer) -> Counter[str]:
     """How often each word occurs; distinct pieces are cut into words once."""
-    pieces: Counter[str] = Counter()
-    for text in rows:
-        pieces.update(_WORD_PIECE.findall(text))
+    seen, counts = _Seen(), np.zeros(0, dtype=np.int64)
+    for low in range(0, len(rows), 4096):
+        numbers = np.concatenate([seen.number(_WORD_PIECE.findall(text)) for text in rows[low : low + 4096]])
+        more = np.bincount(numbers, minlength=len(seen.numbers))
+        more[: len(counts)] += counts
+        counts = more
     words: Counter[str] = Counter()
-    for piece, count in pieces.items():
+    for piece, count in zip(seen.numbers, counts.tolist(), strict=True):
         for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(piece)):
             words[word] += count
     return words

@@ -1,0 +1,112 @@
+"""What counting the training rows tells; no other row is looked at."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from seedbed.core.types import NO_LABEL, Facts
+
+_PIXELS_AT_ONCE = 1 << 24
+
+
+class TokenCounts:
+    """Counts tokens, and the documents they are in, over batches of documents.
+
+    Args:
+        vocab_size: entries of the tokenizer.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        self.tokens_V = np.zeros(vocab_size, dtype=np.int64)
+        self.documents_V = np.zeros(vocab_size, dtype=np.int64)
+        self.num_documents = 0
+
+    def add(self, documents: Sequence[np.ndarray]) -> None:
+        """Count some documents, each an array of ids."""
+        if not documents:
+            return
+        size = len(self.tokens_V)
+        tokens = np.concatenate(documents).astype(np.int64)
+        owners = np.repeat(np.arange(len(documents)), [len(ids) for ids in documents])
+        self.tokens_V += np.bincount(tokens, minlength=size)
+        pairs = owners * size + tokens
+        pairs.sort()
+        self.documents_V += np.bincount(pairs[np.diff(pairs, prepend=-1) > 0] % size, minlength=size)
+        self.num_documents += len(documents)
+
+
+def class_names(labels: Sequence[str | None]) -> list[str]:
+    """Names of the classes in their order: numbers by size, words by alphabet."""
+    names = {label for label in labels if label is not None}
+    if all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def class_counts(labels: np.ndarray, counted: np.ndarray, num_classes: int) -> tuple[int, ...]:
+    """How many of the counted rows have each class."""
+    known = labels[counted & (labels != NO_LABEL)]
+    return tuple(np.bincount(known, minlength=num_classes).tolist())
+
+
+def text_facts(counts: TokenCounts, classes: Sequence[str], counts_C: tuple[int, ...]) -> Facts:
+    """Facts of texts."""
+    return Facts(
+        modality="text",
+        vocab_size=len(counts.tokens_V),
+        token_counts=tuple(counts.tokens_V.tolist()),
+        document_counts=tuple(counts.documents_V.tolist()),
+        num_documents=counts.num_documents,
+        classes=tuple(classes),
+        class_counts=counts_C,
+    )
+
+
+def image_facts(
+    pixels_BCYX: np.ndarray, training: np.ndarray, classes: Sequence[str], counts_C: tuple[int, ...]
+) -> Facts:
+    """Facts of images.
+
+    Args:
+        pixels_BCYX: uint8, all rows.
+        training: which of them are counted, bool.
+        classes: their names.
+        counts_C: how many training labels each class has.
+    """
+    _, channels, height, width = pixels_BCYX.shape
+    rows = np.flatnonzero(training)
+    sums_C, squares_C = np.zeros(channels), np.zeros(channels)
+    at_once = max(1, _PIXELS_AT_ONCE // max(channels * height * width, 1))
+    for low in range(0, len(rows), at_once):
+        part = pixels_BCYX[rows[low : low + at_once]].astype(np.float64) / 255.0
+        sums_C += part.sum((0, 2, 3))
+        squares_C += (part**2).sum((0, 2, 3))
+    num = max(len(rows) * height * width, 1)
+    mean_C = sums_C / num
+    # A channel of one value must not be divided by nothing.
+    std_C = np.maximum(np.sqrt(np.maximum(squares_C / num - mean_C**2, 0.0)), 1.0 / 255.0)
+    return Facts(
+        modality="image",
+        num_documents=len(rows),
+        image_shape=(channels, height, width),
+        channel_mean=tuple(mean_C.tolist()),
+        channel_std=tuple(std_C.tolist()),
+        classes=tuple(classes),
+        class_counts=counts_C,
+    )
+
+
+def facts_to_json(facts: Facts) -> str:
+    """Facts as compact JSON."""
+    return json.dumps(vars(facts), separators=(",", ":"))
+
+
+def facts_from_json(text: str) -> Facts:
+    """Facts from what `facts_to_json` wrote, where tuples have become lists."""
+    stored: dict[str, Any] = json.loads(text)
+    return Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})

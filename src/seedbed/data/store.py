@@ -1,0 +1,329 @@
+"""Prepared data: one folder per dataset, hashed block by block, made once, shared by runs, never changed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import secrets
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from seedbed.core.runs import fingerprint, friendly, read_json, sync_folder
+from seedbed.core.settings import Settings
+from seedbed.core.tokens import PAD
+from seedbed.core.types import NO_LABEL, Facts, Say
+from seedbed.data.clean import Cleaned
+from seedbed.data.facts import facts_from_json
+from seedbed.data.shards import Shard, damaged
+from seedbed.data.split import OUT, SPLITS, assign
+from seedbed.data.tokenizer import Tokenizer, load_tokenizer
+from seedbed.data.write import FORMAT, MANIFEST, id_of, write_dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Rows ready for training; what is read is verified when first touched.
+
+    Attributes:
+        folder: where everything lies.
+        dataset_id: a hash over all of it.
+        manifest: what the folder says of itself.
+        facts: counted over training rows only.
+        tokenizer: of texts.
+        ids: int64 content hash of each row.
+        labels: int64 class index of each row, NO_LABEL where there is none.
+        splits: int8 codes of data/split.py.
+        groups: int64 number of each row's group.
+        lengths: int64 tokens of each row, 1 for images.
+    """
+
+    folder: Path
+    dataset_id: str
+    manifest: Mapping[str, Any]
+    facts: Facts
+    tokenizer: Tokenizer | None
+    ids: np.ndarray
+    labels: np.ndarray
+    splits: np.ndarray
+    groups: np.ndarray
+    lengths: np.ndarray
+    _index: pa.Table = field(repr=False)
+    _shards: Mapping[str, Shard] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def modality(self) -> str:
+        """What the rows are: "text" or "image"."""
+        return self.facts.modality
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows of the source were used, duplicate, quarantined, excluded, and in total."""
+        return dict(self.manifest["counts"])
+
+    @property
+    def understood(self) -> list[str]:
+        """What was understood of the source, in sentences."""
+        return list(self.manifest["understood"])
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Where each row was found."""
+        return self._index.column("key").to_pylist()
+
+    @cached_property
+    def _shard_of(self) -> np.ndarray:
+        return self._index.column("shard").to_numpy()
+
+    @cached_property
+    def _start_of(self) -> np.ndarray:
+        return self._index.column("start").to_numpy()
+
+    def rows(self, *, split: str | int | Iterable[str | int] | None = None, labelled: bool | None = None) -> np.ndarray:
+        """Indices of the rows of some splits, with or without a label, int64 ascending.
+
+        Args:
+            split: names or codes; None: all.
+            labelled: whether they must have a label or must not; None: either.
+        """
+        chosen = np.ones(len(self), dtype=bool)
+        if split is not None:
+            wanted = [split] if isinstance(split, str | int) else list(split)
+            chosen &= np.isin(self.splits, [SPLITS[name] if isinstance(name, str) else name for name in wanted])
+        if labelled is not None:
+            chosen &= (self.labels != NO_LABEL) == labelled
+        return np.flatnonzero(chosen)
+
+    def tokens(self, rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Windows of texts, int64 (rows, longest window), padded with PAD."""
+        dtype = np.dtype(self.manifest["tokens"]).newbyteorder("<")
+        shard_of, lows = self._shard_of[rows], self._start_of[rows] + starts
+        column = np.arange(int(lengths.max(initial=0)))
+        tokens_BN = np.empty((len(rows), len(column)), dtype=np.int64)
+        for number in np.unique(shard_of).tolist():
+            here = shard_of == number
+            low, length = lows[here], lengths[here]
+            values = self._shards[f"tokens-{number:05d}.bin"].read(dtype, low, low + length)
+            window_BN = values.take(low[:, None] + column, mode="clip")
+            tokens_BN[here] = np.where(column < length[:, None], window_BN, PAD)
+        return tokens_BN
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """Images, uint8 (rows, channels, height, width)."""
+        shape = self.facts.image_shape
+        size = int(np.prod(shape))
+        pixels_BCYX = np.empty((len(rows), *shape), dtype=np.uint8)
+        shard_of, lows = self._shard_of[rows], self._start_of[rows]
+        for number in np.unique(shard_of).tolist():
+            here = shard_of == number
+            low = lows[here]
+            values = self._shards[f"images-{number:05d}.bin"].read(np.dtype(np.uint8), low, low + size)
+            pixels_BCYX[here] = values.reshape(-1, *shape)[low // size]
+        return pixels_BCYX
+
+    def item(self, row: int, start: int = 0, length: int | None = None) -> np.ndarray:
+        """One row: a window of its ids (to its end by default), or its image as uint8 (channels, height, width)."""
+        if self.modality == "image":
+            return self.pixels(np.array([row]))[0]
+        left = max(int(self.lengths[row]) - start, 0)
+        wanted = left if length is None else min(length, left)
+        return self.tokens(np.array([row]), np.array([start]), np.array([wanted]))[0]
+
+    def raw(self, rows: np.ndarray) -> list[str] | np.ndarray:
+        """Rows as they were after cleaning: texts, or uint8 images (rows, channels, height, width)."""
+        if self.modality == "image":
+            return self.pixels(rows)
+        shard_of = np.searchsorted(self.manifest["rows"], rows, side="right") - 1
+        texts = np.empty(len(rows), dtype=object)
+        for number in np.unique(shard_of).tolist():
+            here = shard_of == number
+            column = _table(self._shards[f"rows-{number:05d}.arrow"]).column("text")
+            texts[here] = column.take(pa.array(rows[here] - self.manifest["rows"][number])).to_pylist()
+        return texts.tolist()
+
+    def fates(self) -> pa.Table:
+        """What became of every row of the source: key, fate, reason, of, kept."""
+        return _table(self._shards["fates.arrow"])
+
+    def ledger(self) -> dict[int, int]:
+        """Split of every row there ever was in these data, by id."""
+        table = _table(self._shards["splits.arrow"])
+        return dict(zip(table.column("id").to_pylist(), table.column("split").to_pylist(), strict=True))
+
+    def verify(self) -> int:
+        """Read every file whole; returns how many there are, the manifest included.
+
+        Raises:
+            DataError: one of them is damaged; it is named.
+        """
+        for shard in self._shards.values():
+            shard.verify()
+        return len(self._shards) + 1
+
+
+def load(folder: Path) -> Prepared:
+    """Open prepared data: manifest, index and tokenizer are verified now, everything else when it is touched.
+
+    Raises:
+        DataError: a file is missing, has another size, or is damaged.
+    """
+    manifest = read_json(folder / MANIFEST)
+    if manifest.get("format") != FORMAT:
+        raise damaged(folder / MANIFEST, f"its format is {manifest.get('format')} instead of {FORMAT}")
+    if manifest["dataset_id"] != id_of(manifest):
+        raise damaged(folder / MANIFEST, "it does not match its dataset_id")
+    shards = {name: Shard(folder / name, entry) for name, entry in manifest["files"].items()}
+    index = _table(shards["index.arrow"])
+    tokenizer = None
+    if "tokenizer.json" in shards:
+        shards["tokenizer.json"].verify()
+        tokenizer = load_tokenizer(folder / "tokenizer.json")
+    column = {name: index.column(name).to_numpy() for name in ("id", "label", "split", "group", "length")}
+    return Prepared(
+        folder=folder,
+        dataset_id=manifest["dataset_id"],
+        manifest=manifest,
+        facts=facts_from_json(shards["facts.json"].verify().tobytes().decode()),
+        tokenizer=tokenizer,
+        ids=column["id"],
+        labels=column["label"],
+        splits=column["split"],
+        groups=column["group"],
+        lengths=column["length"].astype(np.int64),
+        _index=index,
+        _shards=shards,
+    )
+
+
+def prepare(
+    cleaned: Cleaned,
+    settings: Settings,
+    tokenizer_kind: str,
+    out: Path,
+    say: Say,
+    *,
+    tokenizer: Tokenizer | None = None,
+) -> Prepared:
+    """Split, tokenise, count and write; what is already there for the same rows and settings is verified and used.
+
+    Args:
+        cleaned: rows in use.
+        settings: shares of the splits, seed, size of the vocabulary.
+        tokenizer_kind: "bpe", "word" or "char"; "" for images.
+        out: the data go to <out>/data/<dataset_id>/.
+        say: is warned of rows that no split can use.
+        tokenizer: an earlier one, instead of training one.
+
+    Raises:
+        DataError: what is there already is damaged.
+        MachineError: no room, no permission; nothing half-written stays.
+    """
+    root = Path(out) / "data"
+    lineage = fingerprint([cleaned.name, cleaned.modality, settings.seed, *_shares(settings)])
+    fixed = None if tokenizer is None else fingerprint(tokenizer.to_json())
+    inputs = fingerprint([lineage, tokenizer_kind, settings.data.vocab_size, fixed, _content(cleaned)])
+    with friendly(root):
+        root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
+        manifests = {path.parent: read_json(path) for path in sorted(root.glob(f"*/{MANIFEST}"))}
+    for folder, manifest in manifests.items():
+        if manifest["inputs"] == inputs:
+            return _verified(folder)
+    relatives = [load(folder) for folder, manifest in manifests.items() if manifest["lineage"] == lineage]
+    ledger: dict[int, int] = {}
+    for earlier in sorted(relatives, key=lambda one: (one.manifest["generation"], one.dataset_id)):
+        ledger = {**earlier.ledger(), **ledger}
+    splits = assign(cleaned, settings, settings.seed, ledger)
+    if strays := int((splits == OUT).sum()):
+        say("warning", text=f"{strays:,} rows are not used: their groups are also in a stricter split.")
+    generation = 1 + max((one.manifest["generation"] for one in relatives), default=0)
+    about = {"inputs": inputs, "lineage": lineage, "generation": generation, "seed": settings.seed}
+    chosen = tokenizer or (tokenizer_kind, settings.data.vocab_size)
+    with friendly(root):
+        temporary = root / f"{_temporary()}{secrets.token_hex(4)}"
+        try:
+            temporary.mkdir()
+            dataset_id = write_dataset(temporary, cleaned, splits, ledger, chosen, about)
+            sync_folder(temporary)
+            _rename(temporary, root / dataset_id)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return _verified(root / dataset_id)
+
+
+def _verified(folder: Path) -> Prepared:
+    """Open a dataset and read all of it once."""
+    prepared = load(folder)
+    prepared.verify()
+    return prepared
+
+
+def _table(shard: Shard) -> pa.Table:
+    """An Arrow file as a table over its memory map, verified whole the first time."""
+    return pa.ipc.open_file(pa.py_buffer(shard.whole())).read_all()
+
+
+def _shares(settings: Settings) -> tuple[float, float]:
+    return settings.data.test_share, settings.data.validation_share
+
+
+def _content(cleaned: Cleaned) -> str:
+    """Hash of all rows as they are, with labels, splits, groups, keys and fates."""
+    digest = xxhash.xxh3_128()
+    for row in cleaned.raw:
+        content = row.encode("utf-8", "surrogatepass") if isinstance(row, str) else np.ascontiguousarray(row).tobytes()
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    shape = list(cleaned.raw.shape) if isinstance(cleaned.raw, np.ndarray) else []
+    beside = [shape, cleaned.ids.tolist(), cleaned.keys, cleaned.labels, cleaned.splits, cleaned.groups]
+    fates = [cleaned.ledger.column(name).to_pylist() for name in ("key", "fate", "reason", "of")]
+    digest.update(json.dumps([beside, fates, cleaned.counts, cleaned.understood]).encode())
+    return digest.hexdigest()
+
+
+def _temporary() -> str:
+    """Beginning of the names of folders this process is still writing."""
+    return f".tmp-{platform.node()}-{os.getpid()}-"
+
+
+def _sweep(root: Path) -> None:
+    """Remove what processes of this machine left half-written when they were killed."""
+    for folder in root.glob(f".tmp-{platform.node()}-*"):
+        process = folder.name.removeprefix(f".tmp-{platform.node()}-").split("-")[0]
+        if process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    if sys.platform == "win32":  # there, asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _rename(temporary: Path, folder: Path) -> None:
+    """Give a finished folder its name, unless another process was faster: then its equal one is used."""
+    try:
+        temporary.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    sync_folder(folder.parent)
