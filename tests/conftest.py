@@ -1,4 +1,4 @@
-"""What every test may count on: two threads, deterministic kernels, and the shared data sets where they lie."""
+"""What every test may count on: one thread (toy models are faster so), deterministic kernels, and the shared data sets where they lie."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 @pytest.fixture(scope="session", autouse=True)
 def deterministic_torch() -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by torch at import
 
