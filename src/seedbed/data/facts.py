@@ -109,4 +109,7 @@ def facts_to_json(facts: Facts) -> str:
 def facts_from_json(text: str) -> Facts:
     """Facts from what `facts_to_json` wrote, where tuples have become lists."""
     stored: dict[str, Any] = json.loads(text)
-    return Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+    }
+    return Facts(**values)
