@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Trainer,
     TrainerCallback,
+    PrinterCallback,
     TrainingArguments,
 )
 from transformers.utils import logging
@@ -127,6 +128,7 @@ class Peer:
                 data_collator=self.collator,
                 callbacks=[clock],
             )
+            trainer.remove_callback(PrinterCallback)
             hook = self.model.register_forward_pre_hook(clock.count, with_kwargs=True)
             trainer.train()
             hook.remove()
