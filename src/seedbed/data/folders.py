@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from seedbed.core.errors import UsageError
 from seedbed.core.settings import Settings
 from seedbed.data.delimited import too_long
-from seedbed.data.files import Piece, key_of, lines, paragraphs, parts
+from seedbed.data.files import PART_BYTES, Piece, key_of, lines, paragraphs, parts
 from seedbed.data.rows import (
     SPLIT_WORDS,
     UNLABELLED,
@@ -26,6 +27,8 @@ from seedbed.data.tables import stem_of
 
 _LABELLED = ("labeled", "labelled", "sup", "supervised")
 _SNIFFED_LINES = 1000
+LEAST_PART_BYTES = 16 << 10
+PARTS_OF_ONE = 64  # a single file is cut into about so many
 
 
 class Placed(NamedTuple):
@@ -121,13 +124,14 @@ def text_rows(
     if all(stems) and not any(file.word for file in placed):
         placed = [file._replace(word=stem) for file, stem in zip(placed, stems, strict=True)]
     settled = settle_splits((file.word for file in placed), understood)
+    size = _part_bytes(files, settings)
     rows: list[Row] = []
     broken: list[Quarantined] = []
     for file in placed:
         key = key_of(file.path, root)
         own = ""
         try:
-            for piece in _cut(file.path, unit):
+            for piece in _cut(file.path, unit, size):
                 own = _key(key, unit, piece)
                 if piece.too_long:
                     broken.append(too_long(own, piece))
@@ -139,8 +143,22 @@ def text_rows(
     return rows, broken
 
 
-def _cut(path: Path, unit: str) -> Iterator[Piece]:
-    cutters: dict[str, Callable[[Path], Iterator[Piece]]] = {"file": parts, "line": lines, "paragraph": paragraphs}
+def _part_bytes(files: Sequence[Path], settings: Settings) -> int:
+    """Size of the parts of long documents; a single file is cut finer, so that some of it can be held out."""
+    if len(files) > 1 or settings.data.unit != "auto":
+        return PART_BYTES
+    try:
+        return min(PART_BYTES, max(LEAST_PART_BYTES, files[0].stat().st_size // PARTS_OF_ONE))
+    except OSError:
+        return PART_BYTES
+
+
+def _cut(path: Path, unit: str, size: int) -> Iterator[Piece]:
+    cutters: dict[str, Callable[[Path], Iterator[Piece]]] = {
+        "file": partial(parts, size=size),
+        "line": lines,
+        "paragraph": paragraphs,
+    }
     for piece in cutters[unit](path):
         if piece.data.strip() or piece.too_long or unit == "file":  # a blank line stands between examples
             yield piece
