@@ -8,7 +8,7 @@ from statistics import median
 
 from tests.structure.sources import PACKAGE, ROOT, Function, Source, sources
 
-MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, MAX_LOOP, MAX_PACKAGE = 400, 60, 7, 250, 15_000
+MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, MAX_LOOP, MAX_PACKAGE = 400, 60, 7, 250, 16_000
 
 
 @dataclass(frozen=True)
