@@ -1,0 +1,116 @@
+"""Intervals that hold when both the label subsets and the test items are random.
+
+Scores are correct_SI: right or wrong (1 or 0) of S draws of a label subset on the same I items. Items and draws are
+crossed, so a mean over both has three sources of variance: draws (one value a row), items (one a column) and what is
+left in each cell. An interval over items alone forgets the first and covers far too seldom at 5 draws.
+
+    half width^2 = (t_{S-1} * draw part)^2 + (z * item part)^2
+
+The draw part is the standard error of the row means, with Student's t because S is small. The item part is that of
+the column means, less the cell variance that is already in the draw part; the normal approximation stands for the
+bootstrap over items, which it equals to within a few parts in a hundred from 100 items on (tested). Simulated coverage
+of 95 % intervals is 94.6 % or more over many settings, the width at 5 draws 1.1 to 1.4 times that of the interval of
+one who knows the true variance (tested; the factor 1.3 is the price of t with 4 degrees of freedom).
+
+Draws from a small pool overlap, and their spread understates what other labels would do: with `pool_share` f = labels
+of a subset / labels in the pool, the part of the spread that is due to labels is multiplied by 1 + S f / (1 - f).
+Without it intervals cover 74 to 92 % at f = 0.5. Repeated folds over one labelled set need no such factor: there
+items and labels are the same rows, and the item part holds both (simulated with real classifiers: 95 % and more).
+
+Source: Owen, "The pigeonhole bootstrap" (2007), for crossed designs; Zou and Donner (2008) for adding squared half
+widths; Agresti and Min (2005) for the pseudo-items that keep an interval of few disagreements from being empty;
+Nadeau and Bengio (2003) on overlapping training sets.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, t
+
+Scores = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over draws and items with its bounds, all as shares of 1.
+
+    Attributes:
+        value: the mean.
+        low, high: the bounds.
+        num_draws: S.
+        num_items: I.
+        draw_sd: standard error of the value due to draws, before t; more draws lessen it.
+        item_sd: standard error of the value due to items alone; more items lessen it.
+        confidence: nominal coverage.
+        pool_sd: standard error due to all draws coming from one small pool; only another pool lessens it.
+    """
+
+    value: float
+    low: float
+    high: float
+    num_draws: int
+    num_items: int
+    draw_sd: float
+    item_sd: float
+    confidence: float
+    pool_sd: float = 0.0
+
+    def half_width(self, num_draws: int | None = None, num_items: int | None = None) -> float:
+        """Half the width this interval would have with other numbers of draws and items, all else equal."""
+        draws, items = num_draws or self.num_draws, num_items or self.num_items
+        draw_var = self.draw_sd**2 * self.num_draws / draws
+        item_var = self.item_sd**2 * self.num_items / items
+        return _half_width(draw_var + self.pool_sd**2, item_var, draws, self.confidence)
+
+
+def difference(a_SI: Scores, b_SI: Scores, confidence: float = 0.95, pool_share: float = 0.0) -> Interval:
+    """Interval of the mean of a - b, arms paired on the same draws and items.
+
+    Args:
+        a_SI: 1 where the arm is right, 0 where wrong.
+        b_SI: the same for the other arm.
+        confidence: nominal coverage.
+        pool_share: labels of a subset over labels in the pool the subsets were drawn from, where the test items are
+            other rows; 0 for a large pool and for repeated folds; 1 (all labels in each draw) makes no claim beyond
+            these labels.
+
+    Returns:
+        The interval, in shares of 1 and within -1..1.
+    """
+    assert a_SI.shape == b_SI.shape, f"unpaired arms: {a_SI.shape} and {b_SI.shape}"
+    return _crossed(a_SI.astype(np.float64) - b_SI.astype(np.float64), confidence, pool_share, -1.0)
+
+
+def mean_interval(correct_SI: Scores, confidence: float = 0.95, pool_share: float = 0.0) -> Interval:
+    """Interval of one arm's accuracy; arguments as in `difference`, bounds within 0..1."""
+    return _crossed(correct_SI.astype(np.float64), confidence, pool_share, 0.0)
+
+
+def _crossed(x_SI: NDArray[np.float64], confidence: float, pool_share: float, least: float) -> Interval:
+    num_draws, num_items = x_SI.shape
+    assert num_draws >= 2 and num_items >= 2, f"no interval from {num_draws} draws of {num_items} items"
+    assert 0.0 <= pool_share <= 1.0, f"{pool_share} is no share"
+    value = float(x_SI.mean())
+    rows_S, columns_I = x_SI.mean(axis=1), x_SI.mean(axis=0)
+    draw_var = float(rows_S.var(ddof=1)) / num_draws
+    # One pseudo-item for and one against, at half weight: no interval is empty because nobody disagreed.
+    item_var = (float(((columns_I - value) ** 2).sum()) + 1.0) / (num_items - 1) / num_items
+    rest_SI = x_SI - rows_S[:, None] - columns_I[None, :] + value
+    cell_var = float((rest_SI**2).sum()) / ((num_draws - 1) * (num_items - 1)) / (num_draws * num_items)
+    # Cells contribute to the spread of rows, but not to what other labels would change.
+    pool_var = max(draw_var - cell_var, 0.0) * num_draws * pool_share / (1.0 - pool_share) if pool_share < 1.0 else 0.0
+    item_var = max(item_var - cell_var, 1.0 / num_items**2)
+    half = _half_width(draw_var + pool_var, item_var, num_draws, confidence)
+    low, high = max(value - half, least), min(value + half, 1.0)
+    draw_sd, item_sd, pool_sd = math.sqrt(draw_var), math.sqrt(item_var), math.sqrt(pool_var)
+    return Interval(value, low, high, num_draws, num_items, draw_sd, item_sd, confidence, pool_sd)
+
+
+def _half_width(draw_var: float, item_var: float, num_draws: int, confidence: float) -> float:
+    tail = 0.5 + confidence / 2
+    return math.sqrt(float(t.ppf(tail, num_draws - 1)) ** 2 * draw_var + float(norm.ppf(tail)) ** 2 * item_var)

@@ -1,0 +1,166 @@
+"""Did pretraining pay? The best pretrained arm against the best other one, each side's chosen on training labels.
+
+    paid           the lower bound of the difference is above 0;
+    did not pay    else, the upper bound is below the smallest gain that matters, one point: such a gain is ruled out;
+    cannot tell    else; the sentence says what would tell, where an affordable number would.
+
+The choice of arms never looks at a test item: the more arms a side has, the better its choice may become, but the
+interval of the chosen pair is no luckier for it (tested with six equal arms).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from seedbed.evaluate.stats import Interval, Scores, difference
+
+PAID, DID_NOT_PAY, CANNOT_TELL = "paid", "did not pay", "cannot tell"
+SMALLEST_GAIN = 0.01
+# More than this is no advice: so many draws, or so many times the items there are.
+MOST_DRAWS, MANY_DRAWS, MOST_ITEMS = 50, 20, 100
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to answer.
+
+    Attributes:
+        name: as shown.
+        kind: "majority", "classic", "scratch", "untrained", "frozen", "finetuned".
+        pretrained: on which side of the comparison it stands.
+    """
+
+    name: str
+    kind: str
+    pretrained: bool
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An arm at one label count.
+
+    Attributes:
+        correct_SI: right or wrong, per draw and item.
+        selection: accuracy estimated on training labels alone, mean over the draws.
+    """
+
+    arm: Arm
+    correct_SI: Scores
+    selection: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparison says at one label count.
+
+    Attributes:
+        outcome: "paid", "did not pay" or "cannot tell".
+        sentence: the same with effect, interval, draws and items, in plain words.
+        draws_to_tell: number of draws in all that would tell if nothing else changed; None where it does not apply.
+        labels_to_tell: labelled rows to score on, beyond those there are, that would tell (with 20 draws); likewise.
+    """
+
+    outcome: str
+    sentence: str
+    n_labels: int
+    best_pretrained: Arm
+    best_other: Arm
+    interval: Interval
+    draws_to_tell: int | None = None
+    labels_to_tell: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """One flat dictionary, arms by name."""
+        told = asdict(self)
+        interval = told.pop("interval")
+        return told | interval | {"best_pretrained": self.best_pretrained.name, "best_other": self.best_other.name}
+
+
+def decide(
+    contestants: Sequence[Contestant],
+    n_labels: int,
+    confidence: float = 0.95,
+    pool_share: float = 0.0,
+    smallest_gain: float = SMALLEST_GAIN,
+) -> Verdict:
+    """Judge arms that answered the same items on the same draws.
+
+    Args:
+        contestants: at least one pretrained and one other; of equals on one side the first is taken.
+        n_labels: labels of a draw.
+        confidence: of the interval.
+        pool_share: see `stats.difference`.
+        smallest_gain: gains below it are as good as none, a share of 1.
+    """
+    pretrained, other = _best(contestants, True), _best(contestants, False)
+    interval = difference(pretrained.correct_SI, other.correct_SI, confidence, pool_share)
+    outcome = CANNOT_TELL
+    if interval.low > 0:
+        outcome = PAID
+    elif interval.high < smallest_gain:
+        outcome = DID_NOT_PAY
+    draws, labels = to_tell(interval, smallest_gain) if outcome == CANNOT_TELL else (None, None)
+    facts = _facts(interval, n_labels, pretrained.arm.name, other.arm.name)
+    end = _end(outcome, interval, smallest_gain, draws, labels)
+    scope = " It holds for these labels: each draw had them all." if pool_share >= 1 else ""
+    sentence = f"{facts} {end}{scope}"
+    return Verdict(outcome, sentence, n_labels, pretrained.arm, other.arm, interval, draws, labels)
+
+
+def _best(contestants: Sequence[Contestant], pretrained: bool) -> Contestant:
+    side = [contestant for contestant in contestants if contestant.arm.pretrained == pretrained]
+    assert side, "a comparison needs an arm on each side"
+    return max(side, key=lambda contestant: contestant.selection)
+
+
+def to_tell(interval: Interval, smallest_gain: float = SMALLEST_GAIN) -> tuple[int | None, int | None]:
+    """What would settle the matter if the effect stayed as measured: draws in all, else further labels to score on.
+
+    The interval must come to lie above 0, or below the smallest gain, whichever is nearer. Draws are tried first: they
+    cost only time. Both are None when more than 50 draws and more than 100 times the items would be needed.
+    """
+    need = max(interval.value, smallest_gain - interval.value)
+    for draws in range(interval.num_draws + 1, MOST_DRAWS + 1):
+        if interval.half_width(num_draws=draws) < need:
+            return draws, None
+    most_draws, items = max(MANY_DRAWS, interval.num_draws), interval.num_items
+    if interval.half_width(most_draws, MOST_ITEMS * items) >= need:
+        return None, None
+    low, high = items, MOST_ITEMS * items
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if interval.half_width(most_draws, middle) < need else (middle, high)
+    return None, _rounded_up(high - items)
+
+
+def _rounded_up(count: int) -> int:
+    """Two significant digits: an extrapolation knows no more."""
+    unit = 10 ** max(len(str(count)) - 2, 0)
+    return math.ceil(count / unit) * unit
+
+
+def _facts(interval: Interval, n_labels: int, pretrained: str, other: str) -> str:
+    effect = f"{100 * abs(interval.value):.1f} points {'more' if interval.value >= 0 else 'less'} often"
+    bounds = f"{interval.confidence:.0%} interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f} points"
+    return (
+        f"With {n_labels:,} labels, {pretrained} (pretrained) is right {effect} than {other}, the best without "
+        f"pretraining ({bounds}; {interval.num_draws} draws of labels, {interval.num_items:,} items)."
+    )
+
+
+def _end(outcome: str, interval: Interval, smallest_gain: float, draws: int | None, labels: int | None) -> str:
+    matters = f"{100 * smallest_gain:g} point" + ("" if smallest_gain == 0.01 else "s")
+    if outcome == PAID:
+        small = f" The gain is small: below {matters}." if interval.high < smallest_gain else ""
+        return f"Pretraining paid.{small}"
+    if outcome == DID_NOT_PAY:
+        ruled_out = "any gain" if interval.high <= 0 else f"a gain of {matters} or more"
+        return f"Pretraining did not pay: {ruled_out} is ruled out."
+    if draws:
+        return f"That does not tell; if the effect is as measured, {draws} draws instead of {interval.num_draws} would."
+    if labels:
+        return f"That does not tell; if the effect is as measured, about {labels:,} more labels to score on would."
+    return "That does not tell, and no affordable number of draws or labels would: the two are too much alike."
