@@ -168,7 +168,9 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
         )
     wanted = settings.pretrain
     optimizer = setup.optimizer if wanted.optimizer == "auto" else wanted.optimizer
-    batch_size = min(wanted.batch_size or setup.batch_size, max(profile.num_examples, 1))
+    batch_size = wanted.batch_size or setup.batch_size
+    if setup.items == "whole":
+        batch_size = min(batch_size, max(profile.num_examples, 1))
     return Plan(
         objective=objective,
         trunk=trunk,

@@ -55,7 +55,7 @@ class Stage:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, accepted by `Stage.from_json`."""
-        return asdict(self)
+        return {**asdict(self), "freeze": list(self.freeze)}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Stage:

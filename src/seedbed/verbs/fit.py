@@ -14,9 +14,9 @@ from torch import Tensor
 
 from seedbed.core.device import Machine, autocast
 from seedbed.core.find import find
-from seedbed.core.rng import fold, hash_rows, keys_for
+from seedbed.core.rng import hash_rows, keys_for
 from seedbed.core.settings import TrainSettings
-from seedbed.core.types import Batch, Facts, Moment, Task, silent
+from seedbed.core.types import Batch, Moment, Task, silent
 from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
 from seedbed.models.encoder import Encoder, EncoderSpec
@@ -99,47 +99,56 @@ def holdout(rows: np.ndarray, labels: np.ndarray, ids: np.ndarray, seed: int) ->
     return rows[~held], rows[held]
 
 
-def fit(
-    encoder: Encoder | EncoderSpec, facts: Facts, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine
-) -> Fitted:
+def fit(start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine) -> Fitted:
     """Train a task on labelled rows and measure it on held-out labels among them.
 
     With few labels the final model is trained on all rows, for as long as the fixed recipe says, after a first one has
     been measured; with more it stops early on the held-out part.
 
     Args:
-        encoder: pretrained (it is copied, not changed) or a description of a new one.
-        facts: with the classes; class counts are those of `rows`.
+        start: a pretrained encoder (it is copied, not changed), or a description of a new one.
         rows: labelled rows of `prepared`.
     """
     fitting, held = holdout(rows, prepared.labels, prepared.ids, recipe.seed)
     stopping = len(rows) >= EARLY_STOPPING_FROM and recipe.settings.patience > 0
-    first = _train(encoder, facts, prepared, fitting, held if stopping else None, recipe, machine)
+    first = _train(start, prepared, fitting, held if stopping else None, recipe, machine)
     answers = predict_rows(first, prepared, held, recipe.seq_len, machine)
     right = answers.argmax(1) == prepared.labels[held]
     selection = float(right.mean()) if len(held) else 0.0
     if stopping:
         return Fitted(first, selection)
-    return Fitted(_train(encoder, facts, prepared, rows, None, recipe, machine), selection)
+    return Fitted(_train(start, prepared, rows, None, recipe, machine), selection)
 
 
 def _train(
-    encoder: Encoder | EncoderSpec,
-    facts: Facts,
+    start: Encoder | EncoderSpec,
     prepared: Prepared,
     rows: np.ndarray,
     held: np.ndarray | None,
     recipe: Recipe,
     machine: Machine,
 ) -> Training:
-    counts = np.bincount(prepared.labels[rows], minlength=len(facts.classes))
-    facts = replace(facts, class_counts=tuple(int(count) for count in counts))
+    job = fit_job(start, prepared, rows, held, recipe, machine)
+    drive(job, silent)
+    return job.training
+
+
+def fit_job(
+    start: Encoder | EncoderSpec,
+    prepared: Prepared,
+    rows: np.ndarray,
+    held: np.ndarray | None,
+    recipe: Recipe,
+    machine: Machine,
+) -> Job:
+    """The stage that trains a task on rows, stopping early by held-out ones where there are some."""
+    counts = np.bincount(prepared.labels[rows], minlength=len(prepared.facts.classes))
+    facts = replace(prepared.facts, class_counts=tuple(int(count) for count in counts))
     stage = recipe.stage(len(rows), stopping=held is not None)
-    training = assemble(stage, facts, deepcopy(encoder))
+    training = assemble(stage, facts, deepcopy(start))
     loader = _loader(prepared, rows, stage)
     validation = None if held is None else partial(_loader(prepared, held, stage).evaluation, batch_size=64)
-    drive(Job("fit", stage, training, machine, loader.batch, validation), silent)
-    return training
+    return Job("finetune", stage, training, machine, loader.batch, validation)
 
 
 def _loader(prepared: Prepared, rows: np.ndarray, stage: Stage) -> Loader:
@@ -153,29 +162,26 @@ def predict_rows(
     training: Training, prepared: Prepared, rows: np.ndarray, seq_len: int, machine: Machine
 ) -> np.ndarray:
     """Class probabilities of rows, float64 (I, C), in the order of `rows`."""
-    loader = Loader(prepared, rows, seed=0, batch_size=64, items="whole", seq_len=seq_len)
-    return predict_batches(training, loader.evaluation(), len(rows), machine)
+    order = np.argsort(prepared.lengths[rows], kind="stable")
+    probs = np.zeros((len(rows), len(training.facts.classes)))
+    if len(rows):
+        loader = Loader(prepared, rows[order], seed=0, batch_size=64, items="whole", seq_len=seq_len)
+        probs[order] = predict_batches(training, loader.evaluation(), machine)
+    return probs
 
 
 @torch.no_grad()
-def predict_batches(training: Training, batches: Iterator[Batch], num_rows: int, machine: Machine) -> np.ndarray:
-    """Class probabilities of batches whose order is told by their `rows_B`, float64 (I, C)."""
+def predict_batches(training: Training, batches: Iterator[Batch], machine: Machine) -> np.ndarray:
+    """Class probabilities of the examples of batches, float64 (I, C), in their order."""
     learner = training.learner
     if not isinstance(learner, Task):
         raise AssertionError("only a task predicts")
     learner.eval()
-    probs = np.zeros((num_rows, len(training.facts.classes)))
-    at = 0
+    found = []
     for batch in batches:
         moved = batch.to(torch.device(machine.device))
         views = training.views(moved, training.config, Moment(keys_for(0, moved, -1), -1, 1.0, False, training.facts))
         with autocast(machine):
             logits_BC: Tensor = learner.predict(views).logits_BC
-        probs[at : at + len(batch)] = torch.softmax(logits_BC.double(), dim=1).cpu().numpy()
-        at += len(batch)
-    return probs
-
-
-def label_seed(seed: int, n_labels: int, draw: int, part: int) -> int:
-    """Seed of one fit of the proof, so that every arm on the same labels has the same draws."""
-    return fold(seed, "fit", n_labels, draw, part)
+        found.append(torch.softmax(logits_BC.double(), dim=1).cpu().numpy())
+    return np.concatenate(found)

@@ -20,6 +20,8 @@ from seedbed.data.clean import Cleaned, clean
 from seedbed.data.source import Source, open_source
 from seedbed.data.store import Prepared, load, prepare
 from seedbed.data.tokenizer import Tokenizer
+from seedbed.report.page import write_report
+from seedbed.verbs.check import not_used
 from seedbed.verbs.options import Options, Result, resolve_options
 
 SHOWN_QUARANTINED = 20
@@ -65,8 +67,8 @@ def stand(data: Any, out: str | Path, say: Say, options: Options) -> Ground:
     if settings.minutes is not None and settings.steps is not None and "flag" in resolved.origins["steps"]:
         say("warning", text="Both --minutes and --steps: the steps are exact, the minutes bound everything else.")
     source = open_source(data, settings)
-    say("understood", lines=list(source.understood))
     cleaned = clean(source, settings)
+    say("understood", lines=list(cleaned.understood))
     say("counts", **cleaned.counts)
     machine = detect(settings)
     configure(machine)
@@ -108,11 +110,11 @@ def write_start(run: Run, ground: Ground, prepared: Prepared, verb: str, planned
             "folder": prepared.folder.name,
             "content": content_of(ground.cleaned),
             "modality": prepared.modality,
-            "understood": list(ground.source.understood),
+            "understood": list(ground.cleaned.understood),
             "counts": dict(ground.cleaned.counts),
             "splits": {name: len(prepared.rows(split=name)) for name in ("train", "validation", "test", "held")},
             "labels": {name: counted[name] for name in classes},
-            "quarantined": ground.cleaned.quarantined(SHOWN_QUARANTINED),
+            "quarantined": not_used(ground.cleaned.ledger.to_pylist(), SHOWN_QUARANTINED),
         },
     )
     if run.status() == "new":
@@ -126,18 +128,27 @@ def write_start(run: Run, ground: Ground, prepared: Prepared, verb: str, planned
         )
 
 
-def finish(run: Run, ground: Ground, summary: dict[str, Any]) -> Result:
-    """Mark a run as done; its seconds add up over restarts."""
+def conclude(run: Run, ground: Ground, summary: dict[str, Any]) -> Result:
+    """Mark a run as done and write its report; its seconds add up over restarts."""
     before = float(run.read_json("run.json").get("seconds", 0.0))
     run.record(seconds=before + time.monotonic() - ground.started)
     run.finish(summary)
+    result = finished(run, ground.say)
+    run.close()
+    return result
+
+
+def finished(run: Run, say: Say) -> Result:
+    """The result of a run that is done, with its report and its verdict said (again)."""
+    summary = dict(run.read_json("run.json")["summary"])
+    path = run.folder / "report.html"
+    if not path.exists():
+        path = write_report(run.folder)
+    say("report", path=str(path))
+    if "verdict" in summary:
+        say("verdict", outcome=summary["verdict"]["outcome"], sentence=summary["verdict"]["sentence"])
     run.close()
     return Result(run.folder, summary)
-
-
-def finished(run: Run) -> Result:
-    """The result of a run that is done."""
-    return Result(run.folder, dict(run.read_json("run.json").get("summary", {})))
 
 
 def content_of(cleaned: Cleaned) -> str:

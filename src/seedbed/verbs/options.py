@@ -40,11 +40,11 @@ class Result:
     """What a verb leaves behind.
 
     Attributes:
-        folder: the run folder; everything is in it.
+        folder: the run folder, everything is in it; None for verbs that leave none.
         summary: its main figures, the same as in run.json.
     """
 
-    folder: Path
+    folder: Path | None
     summary: dict[str, Any]
 
 

@@ -19,7 +19,6 @@ from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
 from seedbed.evaluate.probes import effective_rank, feature_std, features, neighbour_accuracy
 from seedbed.models.encoder import Encoder, make_spec, num_parameters
-from seedbed.models.folder import save_model
 from seedbed.plan.advise import Plan, advise, pretrain_stage, with_horizon, with_memory
 from seedbed.plan.budget import Shape
 from seedbed.plan.profile import Profile, profile
@@ -27,7 +26,8 @@ from seedbed.train.assemble import Stage, assemble
 from seedbed.train.loop import steps
 from seedbed.train.state import Training
 from seedbed.verbs.drive import Job, Progress, drive
-from seedbed.verbs.ground import Ground, finish, finished, prepare_for, run_folder, stand, write_start
+from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, run_folder, stand, write_start
+from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
 
 TIMED_STEPS = 4
@@ -58,13 +58,13 @@ def pretrain(
     prepared = prepare_for(ground, plan.tokenizer)
     run = run_folder("pretrain", ground)
     if run.status() == "finished":
-        return finished(run)
+        return finished(run, say)
     plan = settle(ground, prepared, plan, run)
     write_start(run, ground, prepared, "pretrain", plan.to_json())
     say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
     trained = train_encoder(ground, prepared, plan, run)
     save_encoder(run.folder / "model", trained.encoder, prepared, {"objective": plan.objective})
-    return finish(run, ground, trained.summary(plan))
+    return conclude(run, ground, trained.summary(plan))
 
 
 @dataclass(frozen=True)
@@ -172,13 +172,6 @@ def planned_machine(plan: Plan, ground: Ground) -> Machine:
         )
         configure(machine)
     return machine
-
-
-def save_encoder(folder: Path, encoder: Encoder, prepared: Prepared, extra: dict[str, Any]) -> None:
-    """Write an encoder with its tokenizer as a model folder."""
-    save_model(folder, encoder, prepared.facts, head=None, extra={"kind": "encoder", **extra})
-    if prepared.tokenizer is not None:
-        prepared.tokenizer.save(folder / "tokenizer.json")
 
 
 def _assembled(stage: Stage, plan: Plan, prepared: Prepared) -> Training:

@@ -1,0 +1,187 @@
+"""What a comparison is made of: label subsets and the rows they are scored on, and answers that survive a kill."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xxhash
+from safetensors.numpy import load, save
+
+from seedbed.core.errors import DataError
+from seedbed.core.runs import Run, write_atomic
+from seedbed.core.settings import Settings
+from seedbed.data.split import folds, label_subset
+from seedbed.data.store import Prepared
+
+RUNGS = (50, 200, 1000, 5000)
+# Subsets that are nearly the whole pool are nearly the same subset: draws would hardly differ.
+LARGEST_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fit of every arm: labels to learn from, rows to answer for.
+
+    Attributes:
+        n_labels: labels of the draw; the rung of the ladder.
+        draw: which subset.
+        part: which fold of it, 0 with a test set.
+        train: rows of the prepared data, with labels.
+        test: rows to answer for.
+    """
+
+    n_labels: int
+    draw: int
+    part: int
+    train: np.ndarray
+    test: np.ndarray
+
+    def name(self, arm: str) -> str:
+        """File name of an arm's answers."""
+        safe = "".join(letter if letter.isalnum() else "-" for letter in arm)
+        return f"{safe}-{self.n_labels}-{self.draw}-{self.part}"
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where arms meet: the pool labels are drawn from, and the items they are scored on.
+
+    Attributes:
+        pool: labelled rows to draw from.
+        items: rows scored, in the order of all tables of answers.
+        num_folds: 0 with a test set, else folds over the pool, which is then the items too.
+    """
+
+    prepared: Prepared
+    pool: np.ndarray
+    items: np.ndarray
+    num_folds: int
+    seed: int
+
+    def ladder(self, wanted: Sequence[int]) -> tuple[int, ...]:
+        """Label counts to compare at, ascending.
+
+        Raises:
+            DataError: more labels are wanted than there are.
+        """
+        most = self.most()
+        if wanted:
+            if max(wanted) > most:
+                raise DataError(
+                    f"A comparison at {max(wanted)} labels needs more labels than there are.",
+                    found=f"{len(self.pool)} labelled rows for training"
+                    + (f", of which {most} in {self.num_folds} folds" if self.num_folds else "")
+                    + ".",
+                    fix=f"Ask for at most {most}: --labels {most}.",
+                )
+            return tuple(sorted(set(wanted)))
+        top = most if self.num_folds else int(len(self.pool) * LARGEST_SHARE)
+        rungs = [count for count in RUNGS if count <= top]
+        return tuple(rungs) if rungs and not self.num_folds else tuple(sorted({*rungs, top}))
+
+    def most(self) -> int:
+        """The most labels a draw can have."""
+        if not self.num_folds:
+            return len(self.pool)
+        return len(self.pool) - math.ceil(len(self.pool) / self.num_folds)
+
+    def cells(self, n_labels: int, draws: int) -> list[Cell]:
+        """All fits at one label count, draw by draw."""
+        made = []
+        for draw in range(draws):
+            made += self._folded(n_labels, draw) if self.num_folds else [self._drawn(n_labels, draw)]
+        return made
+
+    def pool_share(self, n_labels: int) -> float:
+        """How much of the pool a draw is; 0 for repeated folds."""
+        return 0.0 if self.num_folds else n_labels / len(self.pool)
+
+    def with_items(self, count: int) -> Field:
+        """The same field with only the first so many items, in their keyed order."""
+        if self.num_folds or count >= len(self.items):
+            return self
+        return Field(self.prepared, self.pool, np.sort(self.items[:count]), 0, self.seed)
+
+    def _drawn(self, n_labels: int, draw: int) -> Cell:
+        chosen = label_subset(
+            self.prepared.labels[self.pool], n_labels, draw, self.seed, ids=self.prepared.ids[self.pool]
+        )
+        return Cell(n_labels, draw, 0, self.pool[chosen], self.items)
+
+    def _folded(self, n_labels: int, draw: int) -> list[Cell]:
+        labels, groups = self.prepared.labels[self.pool], self.prepared.groups[self.pool]
+        ids = self.prepared.ids[self.pool]
+        fold_of = folds(labels, groups, self.num_folds, draw, self.seed, ids=ids)
+        made = []
+        for part in range(self.num_folds):
+            learn, answer = np.flatnonzero(fold_of != part), np.flatnonzero(fold_of == part)
+            if n_labels < len(learn):
+                learn = learn[label_subset(labels[learn], n_labels, draw, self.seed, ids=ids[learn])]
+            made.append(Cell(n_labels, draw, part, self.pool[learn], self.pool[answer]))
+        return made
+
+
+def field_of(prepared: Prepared, settings: Settings) -> Field:
+    """The field of prepared data: its test rows, or folds over its held rows when labels are few.
+
+    Raises:
+        DataError: there are no labels to compare with, or none to score on.
+    """
+    held = prepared.rows(split="held", labelled=True)
+    if len(held):
+        return Field(prepared, held, held, settings.data.folds, settings.seed)
+    pool, test = prepared.rows(split="train", labelled=True), prepared.rows(split="test", labelled=True)
+    if not len(pool) or not len(test):
+        raise DataError(
+            "There is nothing to compare with: a proof needs labelled rows to learn from and labelled rows to score.",
+            found=f"{len(pool)} labelled training rows, {len(test)} labelled test rows.",
+            cause="No label column was given, or the labels stand on one side of the split only.",
+            fix="Name the column of the labels: --label COLUMN. Without labels, `pretrain` still works.",
+        )
+    return Field(prepared, pool, test, 0, settings.seed)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one arm answered in one cell.
+
+    Attributes:
+        probs_IC: class probabilities of the cell's test rows.
+        selection: accuracy estimated on the cell's training labels alone.
+        seconds: what it cost.
+    """
+
+    probs_IC: np.ndarray
+    selection: float
+    seconds: float
+
+
+def store(run: Run, cell: Cell, arm: str, answer: Answer) -> None:
+    """Keep an answer; the file is whole or not there."""
+    folder = run.folder / "eval" / "cells"
+    folder.mkdir(parents=True, exist_ok=True)
+    body = save(
+        {
+            "probs": np.ascontiguousarray(answer.probs_IC, np.float64),
+            "told": np.array([answer.selection, answer.seconds]),
+            "test": np.ascontiguousarray(cell.test, np.int64),
+        }
+    )
+    write_atomic(folder / f"{cell.name(arm)}.safetensors", xxhash.xxh3_128_digest(body) + body)
+
+
+def stored(run: Run, cell: Cell, arm: str) -> Answer | None:
+    """An answer kept earlier; None when there is none, or it is damaged or of other rows, and has to be made again."""
+    path = run.folder / "eval" / "cells" / f"{cell.name(arm)}.safetensors"
+    if not path.exists():
+        return None
+    content = path.read_bytes()
+    if xxhash.xxh3_128_digest(content[16:]) != content[:16]:
+        return None
+    tensors = load(content[16:])
+    if not np.array_equal(tensors["test"], cell.test):
+        return None
+    return Answer(tensors["probs"], float(tensors["told"][0]), float(tensors["told"][1]))

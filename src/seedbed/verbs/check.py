@@ -1,0 +1,46 @@
+"""Looking without doing: what the data are, and what of them can be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Unpack
+
+from seedbed.core.types import Say, silent
+from seedbed.data.clean import clean
+from seedbed.data.source import open_source
+from seedbed.verbs.options import Options, Result, resolve_options
+
+SHOWN = 10
+
+
+def check(
+    data: Any, /, *, out: str | Path = "runs", say: Say = silent, dry_run: bool = False, **options: Unpack[Options]
+) -> Result:
+    """Understand and clean the data, write nothing.
+
+    Returns: no folder; counts of rows by fate, of labels by class, and the first rows that cannot be used.
+
+    Raises:
+        DataError: nothing usable is there.
+    """
+    settings = resolve_options(options).settings
+    source = open_source(data, settings)
+    cleaned = clean(source, settings)
+    say("understood", lines=list(cleaned.understood))
+    say("counts", **cleaned.counts)
+    unlabelled = sum(label is None for label in cleaned.labels)
+    summary = {
+        "modality": cleaned.modality,
+        "counts": dict(cleaned.counts),
+        "labels": cleaned.classes,
+        "unlabelled": unlabelled,
+        "splits": {name or "unassigned": cleaned.splits.count(name) for name in dict.fromkeys(cleaned.splits)},
+        "not_used": not_used(cleaned.ledger.to_pylist()),
+    }
+    return Result(None, summary)
+
+
+def not_used(ledger: list[dict[str, Any]], shown: int = SHOWN) -> list[dict[str, str]]:
+    """The first rows that were set aside with a reason; duplicates are counted, not listed."""
+    gone = [line for line in ledger if line["fate"] in ("quarantined", "excluded")]
+    return [{"key": line["key"], "fate": line["fate"], "reason": line["reason"]} for line in gone[:shown]]

@@ -1,0 +1,97 @@
+"""Fine-tuning: the encoder of a run learns a task from labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+
+from seedbed.core.errors import DataError
+from seedbed.core.locate import locate_run
+from seedbed.core.rng import fold
+from seedbed.core.types import Say, silent
+from seedbed.data.clean import require_labels
+from seedbed.data.store import Prepared
+from seedbed.evaluate.metrics import score
+from seedbed.verbs.arms import recipe_of
+from seedbed.verbs.drive import drive
+from seedbed.verbs.fit import EARLY_STOPPING_FROM, fit_job, holdout, predict_rows
+from seedbed.verbs.ground import conclude, finished, prepare_for, run_folder, stand, write_start
+from seedbed.verbs.model import NETWORK, load_model, save_network
+from seedbed.verbs.options import Options, Result
+
+
+def finetune(
+    run: str | Path,
+    data: Any,
+    /,
+    *,
+    out: str | Path = "runs",
+    say: Say = silent,
+    dry_run: bool = False,
+    **options: Unpack[Options],
+) -> Result:
+    """Train the encoder of a run on the labelled rows of the data.
+
+    Test rows are scored once, at the end. From 200 labels on, training stops early by a fifth of the labels held out.
+
+    Args:
+        run: a run folder with an encoder, or an --out folder.
+        data: path, glob, arrays or rows, with labels.
+        out: folder for runs and prepared data.
+        say: listener to events.
+        dry_run: stop after the plan.
+        options: see `Options`.
+
+    Returns: the run folder; `model/` in it answers.
+
+    Raises:
+        DataError: the data have no labels, or are of another modality than the encoder.
+    """
+    ground = stand(data, out, say, options)
+    require_labels(ground.cleaned)
+    source = locate_run(run)
+    model = load_model(source / "model")
+    if model.facts.modality != ground.cleaned.modality:
+        raise DataError(
+            f"The encoder of {source} reads {model.facts.modality}, these data are {ground.cleaned.modality}.",
+            fix="Give data of the encoder's kind, or pretrain another encoder.",
+        )
+    kind = model.tokenizer.kind if model.tokenizer else ""
+    prepared = prepare_for(ground, kind, model.tokenizer)
+    rows = labelled_rows(prepared)
+    recipe = recipe_of(model.encoder.spec, ground.settings, fold(ground.settings.seed, "finetune"))
+    fitting, held = holdout(rows, prepared.labels, prepared.ids, recipe.seed)
+    stopping = len(rows) >= EARLY_STOPPING_FROM and ground.settings.finetune.patience > 0
+    stage = recipe.stage(len(fitting if stopping else rows), stopping=stopping)
+    planned = {"encoder": str(source), "stage": stage.to_json()}
+    say("plan", plan=planned, reasons=[f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples."])
+    if dry_run:
+        return Result(None, planned)
+    folder = run_folder("finetune", ground, encoder=str(source.resolve()))
+    if folder.status() == "finished":
+        return finished(folder, say)
+    write_start(folder, ground, prepared, "finetune", planned)
+    learn, watch = (fitting, held) if stopping else (rows, None)
+    job = replace(
+        fit_job(model.encoder, prepared, learn, watch, recipe, ground.machine),
+        run=folder,
+        identity={"dataset_id": prepared.dataset_id},
+    )
+    drive(job, say)
+    training = job.training
+    extra = {"kind": NETWORK, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
+    save_network(folder.folder / "model", training, prepared, extra)
+    test = prepared.rows(split="test", labelled=True)
+    summary: dict[str, Any] = {"labels": len(rows), "steps": training.step}
+    if len(test):
+        probs = predict_rows(training, prepared, test, recipe.seq_len, ground.machine)
+        summary |= {"test": score(probs, prepared.labels[test])._asdict(), "test_rows": len(test)}
+    return conclude(folder, ground, summary)
+
+
+def labelled_rows(prepared: Prepared) -> np.ndarray:
+    """Rows whose labels may be learnt from: all but those of the test."""
+    return prepared.rows(split=("train", "validation", "held"), labelled=True)

@@ -1,0 +1,105 @@
+"""Model folders as verbs use them: an encoder, or an encoder with a head that answers, read and written whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from seedbed.core.config import validate_options
+from seedbed.core.errors import DataError
+from seedbed.core.find import find
+from seedbed.core.types import Facts, Task
+from seedbed.data.store import Prepared
+from seedbed.data.tokenizer import Tokenizer, load_tokenizer
+from seedbed.models.encoder import Encoder, encoder_of
+from seedbed.models.folder import TOKENIZER, load_encoder, load_head_, save_model
+from seedbed.train.state import Horizon, Training
+
+ENCODER, NETWORK = "encoder", "network"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model folder holds.
+
+    Attributes:
+        training: the task with its weights, ready to predict; None for an encoder alone.
+        extra: kind, task, seq_len, and what else was noted.
+    """
+
+    encoder: Encoder
+    facts: Facts
+    tokenizer: Tokenizer | None
+    training: Training | None
+    extra: dict[str, Any]
+
+    @property
+    def seq_len(self) -> int:
+        """Tokens of a text it reads; 0 for images."""
+        return int(self.extra.get("seq_len", 0))
+
+
+def save_encoder(folder: Path, encoder: Encoder, prepared: Prepared, extra: dict[str, Any]) -> None:
+    """Write an encoder with its tokenizer."""
+    save_model(folder, encoder, prepared.facts, extra={"kind": ENCODER, **extra})
+    _save_tokenizer(folder, prepared)
+
+
+def save_network(folder: Path, training: Training, prepared: Prepared, extra: dict[str, Any]) -> None:
+    """Write a trained task: its encoder, its head and the tokenizer."""
+    learner = training.learner
+    head = learner.get_submodule("head")
+    save_model(folder, encoder_of(learner.encoders, prepared.modality), training.facts, head=head, extra=extra)
+    _save_tokenizer(folder, prepared)
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model folder, every byte of it verified.
+
+    Raises:
+        DataError: something is missing or damaged.
+    """
+    encoder, facts, extra = load_encoder(folder)
+    tokenizer = load_tokenizer(folder / TOKENIZER) if (folder / TOKENIZER).exists() else None
+    if tokenizer is None and facts.modality == "text":
+        raise DataError(
+            f"{folder / TOKENIZER} is missing.",
+            cause="The model folder was copied in part.",
+            fix="Restore it from a copy, or repeat the command that made it.",
+        )
+    training = _task(folder, encoder, facts, extra) if extra.get("kind") == NETWORK else None
+    return Model(encoder, facts, tokenizer, training, extra)
+
+
+def require_network(model: Model, folder: Path) -> Training:
+    """The task of a model that can answer.
+
+    Raises:
+        DataError: it is an encoder alone.
+    """
+    if model.training is None:
+        raise DataError(
+            f"{folder} holds an encoder, which cannot answer yet.",
+            cause="It was pretrained and not fine-tuned.",
+            fix="Train it with labels first: seedbed finetune RUN DATA --label COLUMN.",
+        )
+    return model.training
+
+
+def _task(folder: Path, encoder: Encoder, facts: Facts, extra: dict[str, Any]) -> Training:
+    module = find("tasks", extra["task"])
+    config = validate_options(module.config_class, extra.get("options", {}), "task_options")
+    facts = replace(facts, class_counts=facts.class_counts or (1,) * len(facts.classes))
+    learner = module.learner_class(config, nn.ModuleDict({facts.modality: encoder}), facts)
+    assert isinstance(learner, Task), "a network answers"
+    load_head_(folder, learner.get_submodule("head"))
+    learner.eval()
+    return Training(learner, config, module.views, {}, {}, facts, 0, Horizon(((0, 0),)))
+
+
+def _save_tokenizer(folder: Path, prepared: Prepared) -> None:
+    if prepared.tokenizer is not None:
+        prepared.tokenizer.save(folder / TOKENIZER)

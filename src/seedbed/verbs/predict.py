@@ -1,0 +1,130 @@
+"""Answers of a run's model for new files or texts."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from seedbed.core.device import configure, detect
+from seedbed.core.errors import DataError, UsageError, nearest
+from seedbed.core.locate import locate_run
+from seedbed.core.runs import write_atomic
+from seedbed.core.settings import Settings
+from seedbed.core.types import Say, silent
+from seedbed.data.rows import Row
+from seedbed.data.source import open_source
+from seedbed.verbs.answer import answer_rows
+from seedbed.verbs.model import Model, load_model, require_network
+from seedbed.verbs.options import Options, Result, resolve_options
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+
+def predict(
+    run: str | Path,
+    inputs: Any,
+    /,
+    *,
+    to: str | Path | None = None,
+    say: Say = silent,
+    **options: Unpack[Options],
+) -> Result:
+    """Answer for new files or texts with the model of a run.
+
+    Args:
+        run: a run folder with a model that answers, or an --out folder.
+        inputs: paths, texts (for a text model), an array of images, or a list of dictionaries.
+        to: file to write to, .csv, .jsonl or .parquet.
+        say: listener to events.
+        options: how the inputs are read, such as data={"text": "body"}.
+
+    Returns: no folder; `predictions` in the summary has, per row, key, label, confidence, probabilities, and the reason
+        where a row could not be read.
+
+    Raises:
+        DataError: the run's model cannot answer, or the inputs are of another modality.
+    """
+    target = None if to is None else Path(to)
+    if target is not None and target.suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f'"{target.name}" has no known ending.',
+            found=f"Known: {', '.join(SUFFIXES)}.",
+            cause=nearest(target.suffix, SUFFIXES),
+            fix=f"Write --to {target.stem}.csv.",
+        )
+    settings = resolve_options(options).settings
+    machine = detect(settings)
+    configure(machine)
+    folder = locate_run(run) / "model"
+    model = load_model(folder)
+    training = require_network(model, folder)
+    rows = _rows(model, inputs, settings)
+    probs_IC, reasons = answer_rows(model, training, rows, settings, machine)
+    told = [_told(row, probs_C, reason, model) for row, probs_C, reason in zip(rows, probs_IC, reasons, strict=True)]
+    unread = sum(bool(reason) for reason in reasons)
+    if unread:
+        say("warning", text=f"{unread:,} of {len(rows):,} rows could not be read; their reasons are in the answers.")
+    if target is not None:
+        write_atomic(target, _encoded(told, target.suffix.lower()))
+    summary: dict[str, Any] = {"rows": len(rows), "answered": len(rows) - unread}
+    return Result(None, summary | ({"written": str(target)} if target else {"predictions": told}))
+
+
+def _rows(model: Model, inputs: Any, settings: Settings) -> list[Row]:
+    """Rows of paths or arrays; words that are no paths are texts themselves."""
+    if isinstance(inputs, str | Path):
+        inputs = [inputs]
+    is_words = isinstance(inputs, Sequence) and all(isinstance(item, str) for item in inputs)
+    if model.facts.modality == "text" and is_words and not any(_is_path(item) for item in inputs):
+        return [Row(f"text {number}", text) for number, text in enumerate(inputs, 1)]
+    source = open_source(inputs, settings)
+    if source.modality != model.facts.modality:
+        raise DataError(
+            f"The model answers for {model.facts.modality}, these inputs are {source.modality}.",
+            fix="Give inputs of the kind the model was trained on.",
+        )
+    return source.rows
+
+
+def _is_path(word: str) -> bool:
+    try:
+        return Path(word).exists() or any(mark in word for mark in "*?[")
+    except OSError:  # too long for a name
+        return False
+
+
+def _told(row: Row, probs_C: np.ndarray, reason: str, model: Model) -> dict[str, Any]:
+    if reason:
+        return {"key": row.key, "label": None, "confidence": None, "probabilities": None, "reason": reason}
+    best = int(probs_C.argmax())
+    return {
+        "key": row.key,
+        "label": model.facts.classes[best],
+        "confidence": float(probs_C[best]),
+        "probabilities": dict(zip(model.facts.classes, probs_C.tolist(), strict=True)),
+        "reason": None,
+    }
+
+
+def _encoded(told: list[dict[str, Any]], suffix: str) -> bytes:
+    if suffix == ".jsonl":
+        return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told).encode()
+    classes = list(next((line["probabilities"] for line in told if line["probabilities"]), {}))
+    columns: dict[str, list[Any]] = {name: [line[name] for line in told] for name in ("key", "label", "confidence")}
+    for name in classes:
+        columns[f"p_{name}"] = [line["probabilities"] and line["probabilities"][name] for line in told]
+    columns["reason"] = [line["reason"] for line in told]
+    sink = io.BytesIO()
+    if suffix == ".csv":
+        pyarrow.csv.write_csv(pa.table(columns), sink)
+    else:
+        pyarrow.parquet.write_table(pa.table(columns), sink)
+    return sink.getvalue()

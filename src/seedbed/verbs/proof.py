@@ -1,0 +1,188 @@
+"""The comparison: every arm on the same label subsets and items, priced first, kept cell by cell, then judged."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from seedbed.core.device import Machine
+from seedbed.core.runs import Run
+from seedbed.core.settings import Settings
+from seedbed.core.types import Say
+from seedbed.data.store import Prepared
+from seedbed.evaluate.predictions import Answers, Items, answers_of, summary, write_predictions
+from seedbed.models.encoder import Encoder, EncoderSpec
+from seedbed.plan.budget import Price, Proof, fit_proof
+from seedbed.verbs.arms import Runner, plain_runners, pretrained_runners, scratch_runners
+from seedbed.verbs.cells import Answer, Cell, Field, field_of, store, stored
+
+PLAN = "proof-plan.json"
+# What an arm of a pretrained encoder costs is what its twin without pretraining costs.
+TWINS = {"frozen+probe": "untrained+probe", "fine-tuned": "scratch"}
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Who meets where: everything of a comparison but the pretrained encoder.
+
+    Attributes:
+        field: pool of labels and items to be scored.
+        others: the arms without pretraining.
+        labels: label counts wanted.
+    """
+
+    field: Field
+    others: list[Runner]
+    labels: tuple[int, ...]
+    settings: Settings
+    machine: Machine
+    run: Run
+    say: Say
+
+    @property
+    def prepared(self) -> Prepared:
+        """The data."""
+        return self.field.prepared
+
+
+def open_contest(
+    prepared: Prepared, spec: EncoderSpec, settings: Settings, machine: Machine, run: Run, say: Say
+) -> Contest:
+    """Find pool, items and label counts; make the arms that need no pretrained encoder.
+
+    Raises:
+        DataError: too few labels for what was asked.
+    """
+    field = field_of(prepared, settings)
+    others = [*plain_runners(field, settings.seed), *scratch_runners(field, spec, settings, machine)]
+    wanted = settings.prove.arms
+    others = [runner for runner in others if not wanted or runner.arm.name in wanted]
+    return Contest(field, others, field.ladder(settings.prove.labels), settings, machine, run, say)
+
+
+def price(contest: Contest) -> list[Price]:
+    """What every arm costs at each label count, from the first answers at the greatest; pretrained arms by twins.
+
+    Costs at fewer labels are taken as half fixed, half in proportion.
+    """
+    top = contest.labels[-1]
+    parts = max(contest.field.num_folds, 1)
+    first = contest.field.cells(top, 1)[0]
+    spent = {runner.arm.name: answer(contest, runner, first).seconds * parts for runner in contest.others}
+    required = {runner.arm.name: runner.required for runner in contest.others}
+    for name, twin in TWINS.items():
+        if twin in spent:
+            spent[name], required[name] = spent[twin], name == "frozen+probe"
+    return [
+        Price(name, {n: seconds * (0.5 + 0.5 * n / top) for n in contest.labels}, required=required[name])
+        for name, seconds in spent.items()
+    ]
+
+
+def settle(contest: Contest, prices: Sequence[Price], allowed_s: float, spent_s: float) -> Proof:
+    """What of the comparison fits the time, written down before it takes effect and taken from there afterwards."""
+    if (contest.run.folder / PLAN).exists():
+        kept = contest.run.read_json(PLAN)
+        return Proof(**{**kept, **{key: tuple(kept[key]) for key in ("labels", "arms", "reasons")}})
+    proof = fit_proof(
+        prices, contest.labels, len(contest.field.items), contest.settings.prove.draws, allowed_s, spent_s
+    )
+    contest.run.write_json(PLAN, asdict(proof))
+    return proof
+
+
+def answer(contest: Contest, runner: Runner, cell: Cell) -> Answer:
+    """An arm's answer in a cell: the kept one, or a new one, which is kept."""
+    kept = stored(contest.run, cell, runner.arm.name)
+    if kept is None:
+        started = time.monotonic()
+        probs_IC, selection = runner.answer(cell)
+        kept = Answer(probs_IC, selection, time.monotonic() - started)
+        store(contest.run, cell, runner.arm.name, kept)
+    truth = contest.prepared.labels[cell.test]
+    accuracy = float((kept.probs_IC.argmax(1) == truth).mean())
+    contest.say("arm", name=runner.arm.name, n_labels=cell.n_labels, draw=cell.draw, part=cell.part, accuracy=accuracy)
+    return kept
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A finished comparison.
+
+    Attributes:
+        told: what eval/proof.json holds.
+        best: of all arms, the one with the best score on training labels at the greatest label count.
+    """
+
+    told: dict[str, Any]
+    best: Runner
+
+    def summary(self) -> dict[str, Any]:
+        """Main figures for run.json."""
+        top = str(self.told["labels"][-1])
+        accuracy = {arm["name"]: arm["scores"][top]["mean"] for arm in self.told["arms"]}
+        return {"verdict": self.told["verdict"], "accuracy": accuracy, "winner": self.best.arm.name}
+
+
+def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
+    """Let every arm answer every cell, judge, and write eval/."""
+    pretrained = pretrained_runners(contest.field, encoder, contest.settings, contest.machine)
+    runners = [runner for runner in (*contest.others, *pretrained) if runner.arm.name in proof.arms]
+    field = contest.field.with_items(proof.items)
+    prepared, confidence = contest.prepared, contest.settings.prove.confidence
+    items = Items(
+        tuple(prepared.keys[row] for row in field.items.tolist()), prepared.labels[field.items], prepared.facts.classes
+    )
+    answers: list[Answers] = []
+    seconds = dict.fromkeys((runner.arm.name for runner in runners), 0.0)
+    for n_labels in proof.labels:
+        for runner in runners:
+            probs_SIC, selection, spent = _answers(contest, field, runner, n_labels, proof.draws)
+            share = field.pool_share(n_labels)
+            answers.append(answers_of(runner.arm, n_labels, probs_SIC, items.truth_I, selection, share))
+            seconds[runner.arm.name] += spent
+    write_predictions(contest.run.folder / "eval" / "predictions.parquet", answers, items, confidence)
+    told = summary(answers, items, confidence)
+    told |= {
+        "draws": proof.draws,
+        "items": len(field.items),
+        "folds": field.num_folds,
+        "reasons": list(proof.reasons),
+        "seconds": seconds,
+        "worst": _with_previews(prepared, field.items, told["worst"]),
+    }
+    contest.run.write_json("eval/proof.json", told)
+    top = [answer for answer in answers if answer.n_labels == proof.labels[-1]]
+    best = max(top, key=lambda answer: answer.selection).arm
+    return Judged(told, next(runner for runner in runners if runner.arm == best))
+
+
+def _with_previews(prepared: Prepared, items: np.ndarray, worst: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if not worst:
+        return []
+    row_of = {prepared.keys[row]: row for row in items.tolist()}
+    rows = np.array([row_of[wrong["key"]] for wrong in worst])
+    preview = import_module(f"seedbed.data.{prepared.modality}").preview
+    return [{**wrong, "preview": preview(raw)} for wrong, raw in zip(worst, prepared.raw(rows), strict=True)]
+
+
+def _answers(
+    contest: Contest, field: Field, runner: Runner, n_labels: int, draws: int
+) -> tuple[np.ndarray, float, float]:
+    """An arm's probabilities over all draws and items, its mean score on training labels, its seconds."""
+    probs_SIC = np.full((draws, len(field.items), len(contest.prepared.facts.classes)), np.nan)
+    selections, spent = [], 0.0
+    place = {row: index for index, row in enumerate(field.items.tolist())}
+    for cell in field.cells(n_labels, draws):
+        made = answer(contest, runner, cell)
+        probs_SIC[cell.draw, [place[row] for row in cell.test.tolist()]] = made.probs_IC
+        selections.append(made.selection)
+        spent += made.seconds
+    assert not np.isnan(probs_SIC).any(), f"{runner.arm.name} left items unanswered"
+    return probs_SIC, math.fsum(selections) / len(selections), spent

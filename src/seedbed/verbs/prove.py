@@ -1,0 +1,70 @@
+"""Did pretraining pay? The whole comparison, around an encoder that is given or still has to be trained."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any, Unpack
+
+from seedbed.core.locate import locate_run
+from seedbed.core.types import Say, silent
+from seedbed.data.clean import require_labels
+from seedbed.verbs.ground import conclude, finished, prepare_for, run_folder, stand, write_start
+from seedbed.verbs.model import load_model
+from seedbed.verbs.options import Options, Result
+from seedbed.verbs.proof import compare, open_contest, price, settle
+from seedbed.verbs.run import run
+from seedbed.verbs.winner import keep_winner
+
+SPENT_SHARE = 0.85  # of the time; the rest is for the winner and the report
+
+
+def prove(
+    data: Any,
+    /,
+    *,
+    encoder: str | Path | None = None,
+    out: str | Path = "runs",
+    say: Say = silent,
+    dry_run: bool = False,
+    **options: Unpack[Options],
+) -> Result:
+    """Compare a pretrained encoder with honest baselines on the same labels, and say with an interval whether it paid.
+
+    Args:
+        data: path, glob, arrays or rows; its test rows, or folds over its labels, are what arms are scored on.
+        encoder: a run whose encoder is compared; without one, an encoder is pretrained first, as `run` does.
+        out: folder for runs and prepared data.
+        say: listener to events.
+        dry_run: stop after the plan.
+        options: see `Options`.
+
+    Returns: the run folder, with eval/ and the report; the summary holds the verdict.
+
+    Raises:
+        DataError: too few labels.
+        BudgetError: the time is too short for an honest comparison.
+    """
+    if encoder is None:
+        return run(data, out=out, say=say, dry_run=dry_run, **options)
+    ground = stand(data, out, say, options)
+    require_labels(ground.cleaned)
+    source = locate_run(encoder)
+    model = load_model(source / "encoder" if (source / "encoder").exists() else source / "model")
+    planned = {"encoder": str(source), "trunk": model.encoder.spec.trunk, "size": model.encoder.spec.size}
+    if dry_run:
+        return Result(None, planned)
+    prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)
+    folder = run_folder("prove", ground, encoder=str(source.resolve()))
+    if folder.status() == "finished":
+        return finished(folder, say)
+    write_start(folder, ground, prepared, "prove", planned)
+    contest = open_contest(prepared, model.encoder.spec, ground.settings, ground.machine, folder, say)
+    deadline = ground.deadline(SPENT_SHARE)
+    allowed_s = math.inf if deadline is None else deadline - ground.started
+    proof = settle(contest, price(contest), allowed_s, 0.0)
+    judged = compare(contest, proof, model.encoder)
+    summary = {**planned, **judged.summary(), "seconds_spent": time.monotonic() - ground.started}
+    summary |= keep_winner(contest, judged, model.encoder, folder.folder / "model")
+    return conclude(folder, ground, summary)

@@ -1,0 +1,90 @@
+"""All of it: understand, clean, plan, pretrain, compare, keep the winner, report."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any, Unpack
+
+from seedbed.core.runs import Run
+from seedbed.core.types import Say, silent
+from seedbed.data.store import Prepared
+from seedbed.models.encoder import make_spec
+from seedbed.plan.advise import Plan, advise
+from seedbed.plan.budget import PROVE_SHARE, Proof
+from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, run_folder, stand, write_start
+from seedbed.verbs.model import save_encoder
+from seedbed.verbs.options import Options, Result
+from seedbed.verbs.pretrain import planned_machine, profile_of, train_encoder
+from seedbed.verbs.pretrain import settle as settle_plan
+from seedbed.verbs.proof import Contest, compare, open_contest, price, settle
+from seedbed.verbs.winner import keep_winner
+
+SPENT_SHARE = 0.85  # of the time; the rest is for what no estimate saw, the winner and the report
+
+
+def run(
+    data: Any, /, *, out: str | Path = "runs", say: Say = silent, dry_run: bool = False, **options: Unpack[Options]
+) -> Result:
+    """Pretrain on the inputs, fine-tune on the labels, compare with honest baselines, and say whether it paid.
+
+    Args:
+        data: path, glob, arrays or rows: whatever `seedbed.open` understands.
+        out: folder for runs and prepared data.
+        say: listener to events.
+        dry_run: stop after the plan.
+        options: see `Options`.
+
+    Returns: the run folder, with the best model, the comparison and the report; the summary holds the verdict.
+
+    Raises:
+        DataError: no usable rows. Data without labels are pretrained on, and the verdict says what is missing.
+        BudgetError: the time is too short for an honest comparison.
+    """
+    ground = stand(data, out, say, options)
+    plan = advise(profile_of(ground), ground.settings, ground.machine)
+    if dry_run:
+        say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
+        return Result(None, {"plan": plan.to_json()})
+    prepared = prepare_for(ground, plan.tokenizer)
+    folder = run_folder("run", ground)
+    if folder.status() == "finished":
+        return finished(folder, say)
+    contest, proof = _priced(ground, prepared, plan, folder)
+    plan = settle_plan(ground, prepared, plan, folder, proof.seconds if proof else 0.0)
+    write_start(folder, ground, prepared, "run", plan.to_json())
+    say("plan", plan=plan.to_json(), reasons=[*plan.reasons, *(proof.reasons if proof else ())])
+    deadline = ground.deadline(SPENT_SHARE)
+    if deadline is not None and proof is not None:
+        deadline -= proof.seconds
+    trained = train_encoder(ground, prepared, plan, folder, deadline=deadline)
+    about = {"objective": plan.objective}
+    save_encoder(folder.folder / "encoder", trained.encoder, prepared, about)
+    if contest is None or proof is None:
+        save_encoder(folder.folder / "model", trained.encoder, prepared, about)
+        return conclude(folder, ground, trained.summary(plan) | {"verdict": _unproven(ground)})
+    judged = compare(contest, proof, trained.encoder)
+    kept = keep_winner(contest, judged, trained.encoder, folder.folder / "model")
+    return conclude(folder, ground, trained.summary(plan) | judged.summary() | kept)
+
+
+def _priced(ground: Ground, prepared: Prepared, plan: Plan, folder: Run) -> tuple[Contest, Proof] | tuple[None, None]:
+    """The comparison that will follow, priced by its first answers; nothing when labels are missing."""
+    if len(ground.cleaned.classes) < 2:
+        return None, None
+    machine = planned_machine(plan, ground)
+    spec = make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts)
+    contest = open_contest(prepared, spec, ground.settings, machine, folder, ground.say)
+    seconds = math.inf if plan.seconds is None else plan.seconds
+    return contest, settle(contest, price(contest), PROVE_SHARE * seconds, time.monotonic() - ground.started)
+
+
+def _unproven(ground: Ground) -> dict[str, Any]:
+    found = ground.cleaned.classes
+    what = f'only one class, "{next(iter(found))}"' if found else "no labels"
+    return {
+        "outcome": "cannot tell",
+        "sentence": f"There are {what}: the encoder is pretrained, and whether it pays needs labels of at least two "
+        "classes. Name their column with --label COLUMN.",
+    }
