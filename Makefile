@@ -1,7 +1,7 @@
 # Every target sets up .venv by itself and reinstalls only when pyproject.toml or constraints.txt change.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
 SLOW_TIER_S ?= 1500
 

@@ -1,4 +1,4 @@
-"""What every test may count on: one thread (toy models are faster so), deterministic kernels, and the shared data sets where they lie."""
+"""What every test may count on: one thread (toy models are faster so), deterministic kernels, the shared data sets."""
 
 from __future__ import annotations
 
