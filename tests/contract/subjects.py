@@ -25,7 +25,7 @@ NUM_EXAMPLES = 8
 LR = {"adamw": 5e-3, "muon": 1e-2, "adagrad": 0.5}
 BAG_LR = 0.1  # of a mean of small vectors, without a norm between them and the head
 
-SMALL = {
+SMALL: dict[tuple[str, str], transformer.Config | mlp.Config | bag.Config] = {
     ("transformer", "text"): transformer.Config("text", width=32, depth=1, heads=2, hidden=48, context=64),
     ("transformer", "image"): transformer.Config("classic", width=32, depth=1, heads=2, hidden=48, eps=1e-6),
     ("mlp", "image"): mlp.Config(width=48, depth=1),
@@ -62,8 +62,7 @@ class Subject:
         setup = self.module.setup
         lr = BAG_LR if self.trunk == "bag" and setup.optimizer == "adamw" else LR[setup.optimizer]
         made = {
-            player: make_optimizers(learner, player, setup.optimizer, lr, 0.01, freeze)
-            for player in learner.players
+            player: make_optimizers(learner, player, setup.optimizer, lr, 0.01, freeze) for player in learner.players
         }
         return Training(
             learner=learner,

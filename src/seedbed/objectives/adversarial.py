@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seedbed.core.settings import Count, Section
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Setup, Views
+from seedbed.models.encoder import encoder_of
 from seedbed.models.heads import LinearClassifier, PixelDecoder, zero_
 from seedbed.models.losses import discriminator_loss, generator_loss
 
@@ -46,7 +47,7 @@ class Adversarial(Learner):
     def __init__(self, config: Config, encoders: nn.ModuleDict, facts: Facts) -> None:
         super().__init__()
         self.encoders = encoders
-        self.critic = LinearClassifier(encoders["image"].width, 1)
+        self.critic = LinearClassifier(encoder_of(encoders, "image").width, 1)
         self.generator = PixelDecoder(config.noise, facts.image_shape, config.generator)
 
     def forward(self, views: Views, player: str) -> Loss:
@@ -64,7 +65,7 @@ class Adversarial(Learner):
 
     def _judge(self, pixels_BCYX: Tensor, keep_B: Tensor) -> Tensor:
         """Logits, high for real."""
-        logits_B1 = self.critic(self.encoders["image"].pooled(pixels_BCYX, keep_B))
+        logits_B1 = self.critic(encoder_of(self.encoders, "image").pooled(pixels_BCYX, keep_B))
         return logits_B1.float().squeeze(1)
 
     def parameters_of(self, player: str) -> list[nn.Parameter]:

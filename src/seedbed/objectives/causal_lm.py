@@ -7,11 +7,12 @@ from typing import final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from seedbed.core.settings import Section
 from seedbed.core.tokens import BOS
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Setup, Views
+from seedbed.models.encoder import encoder_of
 from seedbed.models.losses import token_cross_entropy
 
 SETUP = Setup(
@@ -53,27 +54,19 @@ class CausalLM(Learner):
         self._entropy = float(torch.special.entr(counts_V / counts_V.sum()).sum())
 
     def forward(self, views: Views, player: str) -> Loss:
-        keep_BN = views["keep_BN"]
-        encoder = self.encoders["text"]
-        states_BND = encoder(views["inputs_BN"], keep_BN, causal=True)
-        if not bool(keep_BN.all()):
-            real = keep_BN.flatten().nonzero().squeeze(1)
-            states_ND = states_BND.flatten(0, 1).index_select(0, real)
-            targets_N = views["targets_BN"].flatten().index_select(0, real)
+        inputs_BN, targets_BN, keep_BN = views["inputs_BN"], views["targets_BN"], views["keep_BN"]
+        encoder = encoder_of(self.encoders, "text")
+        if bool(keep_BN.all()):
+            states_ND, targets_N = encoder(inputs_BN, keep_BN, causal=True).flatten(0, 1), targets_BN.flatten()
         else:
-            states_ND, targets_N = states_BND.flatten(0, 1), views["targets_BN"].flatten()
-        total = token_cross_entropy(states_ND, self._table(), targets_N)
-        return Loss(total, keep_BN.sum(), {})
-
-    def _table(self) -> Tensor:
-        table_VD: Tensor = self.encoders["text"].stem.embedding.weight
-        return table_VD
+            states_ND, targets_N = encoder.at(inputs_BN, keep_BN, keep_BN, causal=True), targets_BN[keep_BN]
+        return Loss(token_cross_entropy(states_ND, encoder.table().weight, targets_N), keep_BN.sum(), {})
 
     def zero_head_(self, player: str) -> None:
-        nn.init.zeros_(self._table())
+        nn.init.zeros_(encoder_of(self.encoders, "text").table().weight)
 
     def at_zero(self, views: Views, player: str) -> float:
-        return math.log(len(self._table()))
+        return math.log(encoder_of(self.encoders, "text").table().num_embeddings)
 
     def chance(self, views: Views, player: str) -> float:
         return self._entropy

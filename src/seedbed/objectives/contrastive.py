@@ -14,6 +14,7 @@ from seedbed.core.rng import fold
 from seedbed.core.settings import Count, Positive, Section, Share
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Setup, Views
 from seedbed.data.augment import augment
+from seedbed.models.encoder import encoder_of
 from seedbed.models.heads import Projector, zero_
 from seedbed.models.losses import nt_xent
 
@@ -77,11 +78,11 @@ class Contrastive(Learner):
         super().__init__()
         self.config = config
         self.encoders = encoders
-        self.encoder = facts.modality
-        self.projector = Projector(encoders[facts.modality].width, config.projection)
+        self.modality = facts.modality
+        self.projector = Projector(encoder_of(encoders, facts.modality).width, config.projection)
 
     def forward(self, views: Views, player: str) -> Loss:
-        encoder = self.encoders[self.encoder]
+        encoder = encoder_of(self.encoders, self.modality)
         pooled = [encoder.pooled(views[f"{name}_values"], views[f"{name}_keep"]) for name in ("first", "second")]
         z_2BD = self.projector(torch.cat(pooled))
         return Loss(nt_xent(z_2BD, self.config.temperature), torch.tensor(len(z_2BD)), {})

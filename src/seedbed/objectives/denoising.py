@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seedbed.core.settings import Count, Section, Share
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Setup, Views
+from seedbed.models.encoder import encoder_of
 from seedbed.models.heads import PixelDecoder, zero_
 from seedbed.models.stems import Normalise
 
@@ -51,13 +52,13 @@ class Denoising(Learner):
         super().__init__()
         self.encoders = encoders
         self.normalise = Normalise(facts)
-        self.decoder = PixelDecoder(encoders["image"].width, facts.image_shape, config.decoder)
+        self.decoder = PixelDecoder(encoder_of(encoders, "image").width, facts.image_shape, config.decoder)
         spread_C = torch.tensor(facts.channel_std) / self.normalise.std_C11.flatten()
         self._chance = float(spread_C.square().mean())
 
     def forward(self, views: Views, player: str) -> Loss:
         clean_BCYX = self._clean(views)
-        pooled_BD = self.encoders["image"].pooled(views["damaged_BCYX"], views["keep_B"])
+        pooled_BD = encoder_of(self.encoders, "image").pooled(views["damaged_BCYX"], views["keep_B"])
         restored_BCYX = self.decoder(pooled_BD).float()
         total = F.mse_loss(restored_BCYX, clean_BCYX, reduction="sum")
         return Loss(total, torch.tensor(clean_BCYX.numel()), {})

@@ -7,11 +7,12 @@ from typing import Annotated, final
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from seedbed.core.settings import Section
 from seedbed.core.tokens import MASK, NUM_SPECIAL
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Setup, Views
+from seedbed.models.encoder import encoder_of
 from seedbed.models.losses import token_cross_entropy
 
 SETUP = Setup(
@@ -67,22 +68,17 @@ class MaskedLM(Learner):
         self._entropy = float(torch.special.entr(counts_V / counts_V.sum()).sum())
 
     def forward(self, views: Views, player: str) -> Loss:
-        hidden = views["hidden_BN"].flatten().nonzero().squeeze(1)
-        states_BND = self.encoders["text"](views["inputs_BN"], views["keep_BN"])
-        states_ND = states_BND.flatten(0, 1).index_select(0, hidden)
-        targets_N = views["targets_BN"].flatten().index_select(0, hidden)
-        total = token_cross_entropy(states_ND, self._table(), targets_N)
-        return Loss(total, views["hidden_BN"].sum(), {})
-
-    def _table(self) -> Tensor:
-        table_VD: Tensor = self.encoders["text"].stem.embedding.weight
-        return table_VD
+        hidden_BN = views["hidden_BN"]
+        encoder = encoder_of(self.encoders, "text")
+        states_ND = encoder.at(views["inputs_BN"], views["keep_BN"], hidden_BN)
+        total = token_cross_entropy(states_ND, encoder.table().weight, views["targets_BN"][hidden_BN])
+        return Loss(total, hidden_BN.sum(), {})
 
     def zero_head_(self, player: str) -> None:
-        nn.init.zeros_(self._table())
+        nn.init.zeros_(encoder_of(self.encoders, "text").table().weight)
 
     def at_zero(self, views: Views, player: str) -> float:
-        return math.log(len(self._table()))
+        return math.log(encoder_of(self.encoders, "text").table().num_embeddings)
 
     def chance(self, views: Views, player: str) -> float:
         return self._entropy

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from seedbed.core.settings import Count, Positive, Section
 from seedbed.core.tokens import NUM_SPECIAL
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Setup, Views
+from seedbed.models.encoder import encoder_of
+from seedbed.models.fused import working_dtype
 from seedbed.models.losses import negative_sampling
 
 SETUP = Setup(
@@ -104,7 +106,7 @@ class SkipGram(Learner):
         super().__init__()
         self.config = config
         self.encoders = encoders
-        table = encoders["text"].stem.embedding
+        table = encoder_of(encoders, "text").table()
         self.output = nn.Embedding(table.num_embeddings, table.embedding_dim, sparse=True)
         nn.init.zeros_(self.output.weight)
         counts_V = torch.tensor(facts.token_counts, dtype=torch.float64)
@@ -122,9 +124,9 @@ class SkipGram(Learner):
     def forward(self, views: Views, player: str) -> Loss:
         blocks = self._blocks(*self._thin(views))
         pairs_BN = blocks.weight_BNM.sum(2)
-        inputs_VD, outputs_VD = self._table(blocks.words_V), self.output(blocks.words_V)
-        kind = inputs_VD.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs_VD.dtype
+        table = encoder_of(self.encoders, "text").table()
+        inputs_VD, outputs_VD = table(blocks.words_V), self.output(blocks.words_V)
+        dtype = working_dtype(inputs_VD)
         centres_BND = _Rows.apply(inputs_VD, blocks.centres_BN, dtype)
         neighbours_BMD = _Rows.apply(outputs_VD, blocks.neighbours_BM, dtype)
         positive_BNM = torch.bmm(centres_BND, neighbours_BMD.transpose(1, 2)).float()
@@ -133,11 +135,6 @@ class SkipGram(Learner):
         each = self.config.negatives / self.config.shared
         total = negative_sampling(positive_BNM, negative_VM, blocks.weight_BNM, each * pairs_V[:, None])
         return Loss(total, pairs_BN.sum(), {})
-
-    @property
-    def _table(self) -> nn.Embedding:
-        table: nn.Embedding = self.encoders["text"].stem.embedding
-        return table
 
     def _thin(self, views: Views) -> tuple[Tensor, Tensor]:
         """The words left after frequent ones were thinned out, as one stream, and which example each is from."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import final
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from pydantic import Field
+from torch import nn
 
 from seedbed.core.settings import Section
 from seedbed.core.types import NO_LABEL, Batch, Facts, Loss, Moment, Prediction, Setup, Task, Views
-from seedbed.models.heads import make_classifier, zero_
+from seedbed.models.encoder import encoder_of
+from seedbed.models.heads import make_classifier
 
 SETUP = Setup(
     modalities=("text", "image"),
@@ -27,7 +29,9 @@ SETUP = Setup(
 
 
 class Config(Section):
-    """No options: the head is the one that the encoder's exported class has."""
+    """What stands on the encoder."""
+
+    head: Literal["auto", "linear"] = Field("auto", description="auto: the one that the encoder's exported class has")
 
 
 def views(batch: Batch, config: Config, at: Moment) -> Views:
@@ -49,9 +53,10 @@ class Classify(Task):
     def __init__(self, config: Config, encoders: nn.ModuleDict, facts: Facts) -> None:
         super().__init__()
         self.encoders = encoders
-        self.encoder = facts.modality
-        encoder = encoders[facts.modality]
-        self.head = make_classifier(encoder.spec.trunk, facts.modality, encoder.width, len(facts.classes))
+        self.modality = facts.modality
+        encoder = encoder_of(encoders, facts.modality)
+        trunk = "bag" if config.head == "linear" else encoder.spec.trunk
+        self.head = make_classifier(trunk, facts.modality, encoder.width, len(facts.classes))
         counts_C = torch.tensor(facts.class_counts, dtype=torch.float64)
         self._entropy = float(torch.special.entr(counts_C / counts_C.sum()).sum())
         self._num_classes = len(facts.classes)
@@ -66,11 +71,12 @@ class Classify(Task):
         return Loss(total, count, {"accuracy": (right, count)})
 
     def predict(self, views: Views) -> Prediction:
-        pooled_BD: Tensor = self.encoders[self.encoder].pooled(views["values"], views["keep"])
+        pooled_BD = encoder_of(self.encoders, self.modality).pooled(views["values"], views["keep"])
         return Prediction(self.head(pooled_BD).float())
 
     def zero_head_(self, player: str) -> None:
-        zero_(self.head.out)
+        for parameter in self.head.get_submodule("out").parameters():
+            nn.init.zeros_(parameter)
 
     def at_zero(self, views: Views, player: str) -> float:
         return math.log(self._num_classes)

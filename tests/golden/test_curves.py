@@ -1,0 +1,55 @@
+"""Twenty steps of every learner, as they were: a change of any number has to be meant.
+
+To renew them after a change that is meant:  python -m tests.golden.test_curves "the reason, in a sentence"
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.contract.subjects import BATCH, Subject, run, subjects
+
+FOLDER = Path(__file__).parent
+NUM_STEPS = 20
+SUBJECTS = subjects()
+
+
+def curve(subject: Subject) -> dict[str, list[float]]:
+    training = subject.training(NUM_STEPS)
+    batches = [BATCH[subject.modality](seed) for seed in range(4)]
+    done = run(training, lambda step: batches[step % 4])
+    return {player: [item.losses[player] for item in done] for player in training.learner.players}
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=str)
+def test_twenty_steps_are_as_they_were(subject: Subject) -> None:
+    golden = json.loads((FOLDER / f"{subject}.json").read_text(encoding="utf-8"))
+    made = curve(subject)
+    assert made.keys() == golden["losses"].keys()
+    for player, losses in made.items():
+        assert len(losses) == NUM_STEPS
+        assert losses == pytest.approx(golden["losses"][player], rel=1e-4, abs=1e-4)
+
+
+def test_each_curve_belongs_to_a_learner() -> None:
+    assert {path.stem for path in FOLDER.glob("*.json")} == {str(subject) for subject in SUBJECTS}
+
+
+def renew(reason: str) -> None:
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for subject in SUBJECTS:
+        losses = {player: [round(loss, 6) for loss in values] for player, values in curve(subject).items()}
+        written = {"reason": reason, "torch": torch.__version__, "losses": losses}
+        (FOLDER / f"{subject}.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or len(sys.argv[1].split()) < 3:
+        sys.exit('Say why, in a sentence: python -m tests.golden.test_curves "..."')
+    renew(sys.argv[1])
