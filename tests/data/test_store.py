@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 
 from seedbed.core.errors import DataError
+from seedbed.core.settings import Settings
 from seedbed.core.tokens import UNK
 from seedbed.core.types import NO_LABEL
 from seedbed.data import write
-from seedbed.data.clean import Cleaned
+from seedbed.data.clean import Cleaned, clean
+from seedbed.data.source import open_source
 from seedbed.data.split import HELD, TEST, TRAIN, VALIDATION
 from seedbed.data.store import Prepared, load, prepare
 from seedbed.data.tokenizer import train_tokenizer
@@ -236,3 +239,15 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"manifest\.json"):
         load(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "most_s"), [("bpe", 40.0), ("word", 25.0)])
+def test_imdb_is_prepared_in_time(kind: str, most_s: float, shared_data: Path, tmp_path: Path) -> None:
+    settings = Settings(label="label")
+    cleaned = clean(open_source(shared_data / "imdb", settings), settings)
+    start = time.process_time()
+    prepared = prepare(cleaned, settings, kind, tmp_path, ignore)
+    assert time.process_time() - start < most_s, "seconds of processor time, on both cores together"
+    assert 4096 < prepared.facts.vocab_size <= 50_000
+    assert len(prepared.rows(split="test", labelled=True)) > 4900

@@ -112,18 +112,19 @@ def folds(
     chance = hash_rows(fold(seed, draw), "folds", ids)
     _, label = np.unique(labels, return_inverse=True)
     _, group = np.unique(groups, return_inverse=True)
-    counts_GC = np.zeros((int(group.max(initial=-1)) + 1, int(label.max(initial=-1)) + 1))
-    np.add.at(counts_GC, (group, label), 1.0)
-    lowest = np.full(len(counts_GC), np.inf)
+    # One row a group or a fold, one column a class.
+    counts = np.zeros((int(group.max(initial=-1)) + 1, int(label.max(initial=-1)) + 1))
+    np.add.at(counts, (group, label), 1.0)
+    lowest = np.full(len(counts), np.inf)
     np.minimum.at(lowest, group, chance)
-    totals_C = counts_GC.sum(0)
-    loads_KC = np.zeros((k, counts_GC.shape[1]))
-    fold_of = np.zeros(len(counts_GC), dtype=np.int64)
-    for at in np.lexsort((lowest, -counts_GC.sum(1))).tolist():
-        crowded_K = (loads_KC / totals_C) @ counts_GC[at]
-        best = int(np.lexsort((loads_KC.sum(1), crowded_K.round(9)))[0])
+    totals = counts.sum(0)
+    loads = np.zeros((k, counts.shape[1]))
+    fold_of = np.zeros(len(counts), dtype=np.int64)
+    for at in np.lexsort((lowest, -counts.sum(1))).tolist():
+        crowded = (loads / totals) @ counts[at]
+        best = int(np.lexsort((loads.sum(1), crowded.round(9)))[0])
         fold_of[at] = best
-        loads_KC[best] += counts_GC[at]
+        loads[best] += counts[at]
     return fold_of[group]
 
 

@@ -135,7 +135,12 @@ def load_tokenizer(path: Path) -> Tokenizer:
     try:
         backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises bare Exception
-        raise DataError(f"{path}: cannot be read as a tokenizer", found=str(error)) from error
+        raise DataError(
+            f"{path} cannot be read as a tokenizer.",
+            found=str(error),
+            cause="It is missing, was edited by hand, or was made by other means.",
+            fix="Restore it from a copy, or remove its folder and repeat the command that made it.",
+        ) from error
     if isinstance(backend.model, models.BPE):
         return _tokenizer("bpe", backend)
     return _tokenizer("char" if isinstance(backend.decoder, decoders.Fuse) else "word", backend)
