@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from seedbed.evaluate.stats import Interval, Scores, difference
+from seedbed.evaluate.stats import LARGEST_SHARE, Interval, Scores, difference
 
 PAID, DID_NOT_PAY, CANNOT_TELL = "paid", "did not pay", "cannot tell"
 SMALLEST_GAIN = 0.01
@@ -105,7 +105,7 @@ def decide(
     draws, labels = to_tell(interval, smallest_gain) if outcome == CANNOT_TELL else (None, None)
     facts = _facts(interval, n_labels, pretrained.arm.name, other.arm.name)
     end = _end(outcome, interval, smallest_gain, draws, labels)
-    scope = " It holds for these labels: each draw had them all." if pool_share >= 1 else ""
+    scope = " It holds for these labels: each draw had most or all of them." if pool_share > LARGEST_SHARE else ""
     sentence = f"{facts} {end}{scope}"
     return Verdict(outcome, sentence, n_labels, pretrained.arm, other.arm, interval, draws, labels)
 
