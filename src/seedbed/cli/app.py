@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -24,6 +25,8 @@ HELP = "Pretrain on the data you have, fine-tune on the labels you have got, and
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
+    # A polite request to stop is answered like Ctrl-C: what is kept is kept, and the exit code says "resumable".
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(execute(list(sys.argv[1:] if words is None else words)))
 
 
