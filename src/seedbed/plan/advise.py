@@ -285,7 +285,7 @@ def with_horizon(
     """
     if settings.steps is not None or plan.seconds is None:
         steps = settings.steps or 1
-        reason = f"{steps} steps of about {step_s:.3f} s are {steps / max(epoch_steps, 1e-9):.2f} passes over the data."
+        reason = f"{steps} steps are {steps / max(epoch_steps, 1e-9):.2f} passes over the data."
         return replace(plan, steps=steps, step_s=step_s, reasons=(*plan.reasons, reason))
     shares = budget.divide(left_s, prove_s)
     steps = budget.horizon(shares.pretrain_s, step_s, epoch_steps, plan.cap_epochs)
