@@ -1,8 +1,8 @@
 """The operations a transformer repeats most, written so that a processor reads and writes memory less often.
 
 Each is exact: it computes the plain expression of its docstring, and the tests compare values and gradients with that.
-What they save is measured in docs/results.md; the fused attention kernel of torch is twice as slow backwards in
-bfloat16 on a processor as the matrix products below.
+Measured on one core with AVX-512 in bfloat16, forward and backward: torch's fused attention 32.6 ms, the matrix
+products below 17.2 ms (8 texts of 256 positions, 4 heads of 64); in float32 27.6 and 31.1 ms, so there it is torch's.
 """
 
 from __future__ import annotations
