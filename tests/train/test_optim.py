@@ -24,6 +24,7 @@ from seedbed.train.optim import (
     param_groups,
     schedule,
 )
+from seedbed.train.row_adagrad import RowAdagrad
 from tests.train.toys import Rig, Toy, batch_at, same_bits
 
 
@@ -66,7 +67,7 @@ def test_optimizers_share_out_each_parameter_once(name: str, sparse: bool) -> No
     shared_out = [parameter for optimizer in optimizers for parameter in held(learner, optimizer)]
     assert sorted(shared_out) == sorted(parameter for parameter, _ in learner.named_parameters())
     classes: dict[str, list[type]] = {"adamw": [AdamW], "muon": [Muon, AdamW], "adagrad": [Adagrad]}
-    assert [type(optimizer) for optimizer in optimizers] == classes[name] + ([Adagrad] if sparse else [])
+    assert [type(optimizer) for optimizer in optimizers] == classes[name] + ([RowAdagrad] if sparse else [])
     assert all(group["lr"] == 0.01 for optimizer in optimizers for group in optimizer.param_groups)
 
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from seedbed.core.errors import UsageError, nearest
 from seedbed.core.types import Learner
+from seedbed.train.row_adagrad import RowAdagrad
 
 OPTIMIZERS = ("adamw", "muon", "adagrad")
 BETAS = (0.9, 0.99)
@@ -123,7 +124,7 @@ def make_optimizers(
 
     "adamw" is AdamW. "muon" is Muon on the 2-D weights inside the trunk and AdamW for the rest, with one learning rate
     because Muon's update is scaled to AdamW's size. "adagrad" is Adagrad throughout, without decay, for which torch
-    has only the coupled form. Tables with sparse gradients are Adagrad's under every name.
+    has only the coupled form. Tables with sparse gradients are row-wise Adagrad's under every name.
 
     Args:
         learner: whose parameters.
@@ -162,9 +163,9 @@ def make_optimizers(
     elif dense:
         optimizers.append(torch.optim.AdamW(dense, lr, BETAS, fused=True))
     if sparse:
-        # Adagrad builds its sparse tensors from checked parts; without this torch warns that it does not check them.
+        # Gradients are sparse tensors of checked parts; without this torch warns that it does not check them again.
         torch.sparse.check_sparse_tensor_invariants.disable()
-        optimizers.append(torch.optim.Adagrad(sparse, lr, foreach=False))
+        optimizers.append(RowAdagrad(sparse, lr))
     return optimizers
 
 
