@@ -92,6 +92,7 @@ def _call(verb: Verb, given: dict[str, Any], screen: Screen) -> None:
     """Call `seedbed.verbs.<verb>.<verb>` with what was given and nothing else."""
     from seedbed.core.config import merge, parse_set
     from seedbed.core.locate import locate_run
+    from seedbed.verbs.accepts import ENCODING
 
     # Zero is a value: `--seed 0` must override a file.
     values = {name: value for name, value in given.items() if value is not None and value is not False and value != []}
@@ -104,7 +105,7 @@ def _call(verb: Verb, given: dict[str, Any], screen: Screen) -> None:
     if "labels" in values:
         tables = merge(tables, {"prove": {"labels": _label_counts(values.pop("labels"))}})
     if "encoder" in values:
-        values["encoder"] = locate_run(values["encoder"])
+        values["encoder"] = locate_run(values["encoder"], ENCODING)
     for flag, name in (("to_file", "to"), ("to_format", "to"), ("out_folder", "hf")):
         if flag in values:
             values[name] = values.pop(flag)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from seedbed.verbs.accepts import ANSWERING, ENCODING, TRAINED
+
 DATA_HELP = "A file or folder: Parquet, CSV, TSV, JSONL, .txt, class folders of images, IDX, NumPy."
 RUN_HELP = "A run folder, or the --out folder of the run: the only run that fits, else the newest finished one."
 
@@ -63,8 +65,6 @@ REQUIRED = ("out_folder",)
 
 JOB = ("out", "minutes", "steps", "objective", "trunk", "size", "seed", "threads", "config", "set", "dry_run")
 TALK = ("json", "verbose")
-MODELS = ("run", "demo", "pretrain", "finetune", "prove")
-TASKS = ("run", "demo", "finetune", "prove")
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ VERBS = (
     ),
     Verb("plan", "What would be trained, how long and why.", ("data",), ("label", *JOB, *TALK)),
     Verb("pretrain", "Train an encoder without labels.", ("data",), ("label", *JOB, *TALK)),
-    Verb("finetune", "Train the encoder of a run with labels.", ("run", "data"), ("label", *JOB, *TALK), MODELS),
+    Verb("finetune", "Train the encoder of a run with labels.", ("run", "data"), ("label", *JOB, *TALK), ENCODING),
     Verb(
         "evaluate",
         "Score the model of a run, with intervals.",
         ("run", "data"),
         ("label", *JOB, *TALK),
-        TASKS,
+        ANSWERING,
         optional=("data",),
     ),
     Verb(
@@ -122,8 +122,8 @@ VERBS = (
         "Answer for new files or texts.",
         ("run", "inputs"),
         ("to_file", "threads", "config", "set", *TALK),
-        TASKS,
+        ANSWERING,
     ),
     Verb("report", "Write the report of a run again.", ("run",), TALK),
-    Verb("export", "Write the encoder for use elsewhere.", ("run",), ("to_format", "out_folder", *TALK), MODELS),
+    Verb("export", "Write the encoder for use elsewhere.", ("run",), ("to_format", "out_folder", *TALK), TRAINED),
 )

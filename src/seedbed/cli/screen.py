@@ -65,6 +65,7 @@ class Screen:
             "resumed": lambda step, stage="run", **_: self.line(f"resumed {stage} at step {step:,}"),
             "damaged": lambda path, why, **_: self._warn(f"damaged: {path}: {why}"),
             "warning": lambda text, **_: self._warn(f"warning: {text}"),
+            "finished": lambda folder, **_: self.line(f"finished before, nothing is done again: {folder}"),
             "arm": self._arm,
             "report": self._report,
             "verdict": self._verdict,
@@ -145,8 +146,9 @@ class Screen:
         self.line(text, style="yellow")
 
     def _plan(self, plan: Mapping[str, Any], reasons: list[str], **_: Any) -> None:
-        shown = [f"{name} {short(plan[name])}" for name in PLAN_FIRST if plan.get(name) not in (None, "")]
-        self.line("plan: " + ", ".join(shown), style="bold")
+        shown = [f"{name} {short(plan[name])}" for name in PLAN_FIRST if plan.get(name)]
+        if shown:
+            self.line("plan: " + ", ".join(shown), style="bold")
         for reason in reasons:
             self.line(f"  - {reason}")
 
@@ -241,8 +243,14 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
             lines.append(f"{name}: {short(value)}")
     for value in summary.values():
         if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
-            lines += ["  ".join(short(cell) for cell in row.values()) for row in value]
+            lines += ["  ".join(_cell(cell) for cell in row.values() if cell is not None) for row in value]
     return lines
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {short(part)}" for name, part in value.items())
+    return short(value)
 
 
 def short(value: object) -> str:

@@ -16,6 +16,7 @@ from seedbed.core.types import Say, silent
 from seedbed.data.rows import Row
 from seedbed.data.source import open_source
 from seedbed.evaluate.metrics import score
+from seedbed.verbs.accepts import ANSWERING
 from seedbed.verbs.answer import answer_rows
 from seedbed.verbs.model import load_model, require_network
 from seedbed.verbs.options import Options, Result, resolve_options
@@ -45,7 +46,7 @@ def evaluate(
     Raises:
         DataError: the model cannot answer, the data have no labels, or labels it does not know.
     """
-    where = locate_run(run)
+    where = locate_run(run, ANSWERING)
     if data is None:
         return _scored_before(where)
     settings = resolve_options(options).settings

@@ -8,6 +8,7 @@ from seedbed.core.errors import UsageError, nearest
 from seedbed.core.locate import locate_run
 from seedbed.core.types import Say, silent
 from seedbed.export.hf import export_hf
+from seedbed.verbs.accepts import TRAINED
 from seedbed.verbs.options import Result
 
 FORMATS = ("hf",)
@@ -29,5 +30,5 @@ def export(run: str | Path, /, *, to: str = "hf", hf: str | Path = "hf", say: Sa
         raise UsageError(
             f'There is no format "{to}".', cause=nearest(to, FORMATS), fix=f"Choose --to {' or '.join(FORMATS)}."
         )
-    written = export_hf(locate_run(run) / "model", Path(hf))
+    written = export_hf(locate_run(run, TRAINED) / "model", Path(hf))
     return Result(Path(hf), dict(written))

@@ -8,18 +8,18 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from seedbed.core.errors import DataError
 from seedbed.core.locate import locate_run
 from seedbed.core.rng import fold
 from seedbed.core.types import Say, silent
 from seedbed.data.clean import require_labels
 from seedbed.data.store import Prepared
 from seedbed.evaluate.metrics import score
+from seedbed.verbs.accepts import ENCODING
 from seedbed.verbs.arms import recipe_of
 from seedbed.verbs.drive import drive
 from seedbed.verbs.fit import EARLY_STOPPING_FROM, fit_job, holdout, predict_rows
 from seedbed.verbs.ground import conclude, finished, prepare_for, run_folder, stand, write_start
-from seedbed.verbs.model import NETWORK, load_model, save_network
+from seedbed.verbs.model import NETWORK, load_pretrained, save_network
 from seedbed.verbs.options import Options, Result
 
 
@@ -52,13 +52,10 @@ def finetune(
     """
     ground = stand(data, out, say, options)
     require_labels(ground.cleaned)
-    source = locate_run(run)
-    model = load_model(source / "model")
-    if model.facts.modality != ground.cleaned.modality:
-        raise DataError(
-            f"The encoder of {source} reads {model.facts.modality}, these data are {ground.cleaned.modality}.",
-            fix="Give data of the encoder's kind, or pretrain another encoder.",
-        )
+    source = locate_run(run, ENCODING)
+    model = load_pretrained(source, ground.cleaned)
+    if dry_run:
+        return Result(None, {"encoder": str(source), "labels": ground.cleaned.classes})
     kind = model.tokenizer.kind if model.tokenizer else ""
     prepared = prepare_for(ground, kind, model.tokenizer)
     rows = labelled_rows(prepared)
@@ -67,9 +64,12 @@ def finetune(
     stopping = len(rows) >= EARLY_STOPPING_FROM and ground.settings.finetune.patience > 0
     stage = recipe.stage(len(fitting if stopping else rows), stopping=stopping)
     planned = {"encoder": str(source), "stage": stage.to_json()}
-    say("plan", plan=planned, reasons=[f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples."])
-    if dry_run:
-        return Result(None, planned)
+    shown = {"trunk": model.encoder.spec.trunk, "size": model.encoder.spec.size, "steps": stage.steps}
+    say(
+        "plan",
+        plan=planned | shown,
+        reasons=[f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples."],
+    )
     folder = run_folder("finetune", ground, encoder=str(source.resolve()))
     if folder.status() == "finished":
         return finished(folder, say)

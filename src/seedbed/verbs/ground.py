@@ -12,7 +12,7 @@ import numpy as np
 
 from seedbed.core.config import Resolved, dump_toml
 from seedbed.core.device import Machine, configure, detect
-from seedbed.core.errors import DataError
+from seedbed.core.errors import DataError, UsageError
 from seedbed.core.runs import Run, environment, fingerprint, open_run, write_atomic
 from seedbed.core.settings import Settings
 from seedbed.core.types import NO_LABEL, Say
@@ -67,12 +67,24 @@ def stand(data: Any, out: str | Path, say: Say, options: Options) -> Ground:
     if settings.minutes is not None and settings.steps is not None and "flag" in resolved.origins["steps"]:
         say("warning", text="Both --minutes and --steps: the steps are exact, the minutes bound everything else.")
     source = open_source(data, settings)
+    _keep_apart(source, Path(out))
     cleaned = clean(source, settings)
     say("understood", lines=list(cleaned.understood))
     say("counts", **cleaned.counts)
     machine = detect(settings)
     configure(machine)
     return Ground(resolved, source, cleaned, machine, Path(out), say, started)
+
+
+def _keep_apart(source: Source, out: Path) -> None:
+    """Refuse to write among the data: the next command would read its own results as rows."""
+    around = [path for path in source.paths if path.is_dir() and out.resolve().is_relative_to(path.resolve())]
+    if around:
+        raise UsageError(
+            f"The folder for runs, {out}, lies inside the data, {around[0]}.",
+            cause="The next command would read the results of this one as data.",
+            fix=f"Give an --out elsewhere, such as --out {around[0].resolve().parent / 'runs'}.",
+        )
 
 
 def prepare_for(ground: Ground, tokenizer_kind: str, tokenizer: Tokenizer | None = None) -> Prepared:
@@ -133,13 +145,16 @@ def conclude(run: Run, ground: Ground, summary: dict[str, Any]) -> Result:
     before = float(run.read_json("run.json").get("seconds", 0.0))
     run.record(seconds=before + time.monotonic() - ground.started)
     run.finish(summary)
-    result = finished(run, ground.say)
-    run.close()
-    return result
+    return _told(run, ground.say)
 
 
 def finished(run: Run, say: Say) -> Result:
-    """The result of a run that is done, with its report and its verdict said (again)."""
+    """The result of a run that was done before, with its report and its verdict said again."""
+    say("finished", folder=str(run.folder))
+    return _told(run, say)
+
+
+def _told(run: Run, say: Say) -> Result:
     summary = dict(run.read_json("run.json")["summary"])
     path = run.folder / "report.html"
     if not path.exists():

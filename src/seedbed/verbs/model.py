@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from seedbed.core.config import validate_options
 from seedbed.core.errors import DataError
 from seedbed.core.find import find
 from seedbed.core.types import Facts, Task
+from seedbed.data.clean import Cleaned
 from seedbed.data.store import Prepared
 from seedbed.data.tokenizer import Tokenizer, load_tokenizer
 from seedbed.models.encoder import Encoder, encoder_of
@@ -72,6 +74,34 @@ def load_model(folder: Path) -> Model:
         )
     training = _task(folder, encoder, facts, extra) if extra.get("kind") == NETWORK else None
     return Model(encoder, facts, tokenizer, training, extra)
+
+
+def load_pretrained(run: Path, cleaned: Cleaned) -> Model:
+    """The encoder of a run as pretraining left it, for data that it can read.
+
+    Raises:
+        DataError: the data are of another modality, or their images of another shape.
+    """
+    model = load_model(run / "encoder" if (run / "encoder").exists() else run / "model")
+    if model.facts.modality != cleaned.modality:
+        raise DataError(
+            f"The encoder of {run} reads {model.facts.modality}, these data are {cleaned.modality}.",
+            cause="An encoder reads the kind of data it was pretrained on.",
+            fix="Give data of the encoder's kind, or pretrain another encoder.",
+        )
+    shape = cleaned.raw.shape[1:] if isinstance(cleaned.raw, np.ndarray) else model.facts.image_shape
+    if shape != model.facts.image_shape:
+        raise DataError(
+            f"The encoder of {run} reads images of {_shown(model.facts.image_shape)}, these are {_shown(shape)}.",
+            cause="The working size and the channels of images are fixed when an encoder is pretrained.",
+            fix=f"Try --set data.image_size={model.facts.image_shape[1]}, or pretrain another encoder.",
+        )
+    return model
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    channels, rows, columns = shape
+    return f"{columns} x {rows} pixels in {channels} channel{'s' if channels > 1 else ''}"
 
 
 def require_network(model: Model, folder: Path) -> Training:

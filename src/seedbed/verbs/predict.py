@@ -16,16 +16,19 @@ import pyarrow.parquet
 from seedbed.core.device import configure, detect
 from seedbed.core.errors import DataError, UsageError, nearest
 from seedbed.core.locate import locate_run
-from seedbed.core.runs import write_atomic
+from seedbed.core.runs import friendly, write_atomic
 from seedbed.core.settings import Settings
 from seedbed.core.types import Say, silent
+from seedbed.data import decode_image, decode_text, tables
 from seedbed.data.rows import Row
 from seedbed.data.source import open_source
+from seedbed.verbs.accepts import ANSWERING
 from seedbed.verbs.answer import answer_rows
 from seedbed.verbs.model import Model, load_model, require_network
 from seedbed.verbs.options import Options, Result, resolve_options
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
+FILES = tables.SUFFIXES | decode_text.SUFFIXES | decode_image.SUFFIXES
 
 
 def predict(
@@ -60,10 +63,13 @@ def predict(
             cause=nearest(target.suffix, SUFFIXES),
             fix=f"Write --to {target.stem}.csv.",
         )
+    if target is not None:
+        with friendly(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
     settings = resolve_options(options).settings
     machine = detect(settings)
     configure(machine)
-    folder = locate_run(run) / "model"
+    folder = locate_run(run, ANSWERING) / "model"
     model = load_model(folder)
     training = require_network(model, folder)
     rows = _rows(model, inputs, settings)
@@ -95,8 +101,10 @@ def _rows(model: Model, inputs: Any, settings: Settings) -> list[Row]:
 
 
 def _is_path(word: str) -> bool:
+    """What exists, or can only have been meant as a path: a file that is missing must not be answered for as a text."""
+    meant = word.startswith(("/", "./", "../")) or Path(word).suffix.lower() in FILES
     try:
-        return Path(word).exists() or any(mark in word for mark in "*?[")
+        return meant or Path(word).exists() or (any(mark in word for mark in "*?[") and " " not in word)
     except OSError:  # too long for a name
         return False
 

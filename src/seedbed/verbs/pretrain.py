@@ -11,7 +11,9 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 
+from seedbed.core.config import validate_options
 from seedbed.core.device import Machine, configure, peak_rss_bytes
+from seedbed.core.find import find
 from seedbed.core.runs import Run
 from seedbed.core.settings import Settings
 from seedbed.core.types import NO_LABEL, Learner, Say, silent
@@ -52,9 +54,10 @@ def pretrain(
     """
     ground = stand(data, out, say, options)
     plan = advise(profile_of(ground), ground.settings, ground.machine)
+    check_options(plan, ground.settings)
     if dry_run:
         say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
-        return Result(Path(out), {"plan": plan.to_json()})
+        return Result(None, {"plan": plan.to_json()})
     prepared = prepare_for(ground, plan.tokenizer)
     run = run_folder("pretrain", ground)
     if run.status() == "finished":
@@ -97,6 +100,16 @@ def profile_of(ground: Ground) -> Profile:
     rows = [row for row, split in enumerate(cleaned.splits) if split != "test"]
     raw = cleaned.raw[np.array(rows)] if isinstance(cleaned.raw, np.ndarray) else [cleaned.raw[row] for row in rows]
     return profile(cleaned.modality, raw, [cleaned.labels[row] for row in rows])
+
+
+def check_options(plan: Plan, settings: Settings) -> None:
+    """Refuse options that the objective or the task does not have, before any work is done.
+
+    Raises:
+        UsageError: an unknown key or a bad value.
+    """
+    validate_options(find("objectives", plan.objective).config_class, settings.objective_options, "objective_options")
+    validate_options(find("tasks", settings.task).config_class, settings.task_options, "task_options")
 
 
 def settle(ground: Ground, prepared: Prepared, plan: Plan, run: Run, prove_s: float = 0.0) -> Plan:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from seedbed.core.device import Machine
+from seedbed.core.errors import UsageError, nearest
 from seedbed.core.runs import Run
 from seedbed.core.settings import Settings
 from seedbed.core.types import Say
 from seedbed.data.store import Prepared
+from seedbed.evaluate.baselines import classic_arms
 from seedbed.evaluate.predictions import Answers, Items, answers_of, summary, write_predictions
 from seedbed.models.encoder import Encoder, EncoderSpec
 from seedbed.plan.budget import Price, Proof, fit_proof
@@ -23,7 +25,7 @@ from seedbed.verbs.arms import Runner, plain_runners, pretrained_runners, scratc
 from seedbed.verbs.cells import Answer, Cell, Field, field_of, store, stored
 
 PLAN = "proof-plan.json"
-# What an arm of a pretrained encoder costs is what its twin without pretraining costs.
+# What an arm of a pretrained encoder costs is what its twin without pretraining costs: they always run together.
 TWINS = {"frozen+probe": "untrained+probe", "fine-tuned": "scratch"}
 
 
@@ -61,9 +63,33 @@ def open_contest(
     """
     field = field_of(prepared, settings)
     others = [*plain_runners(field, settings.seed), *scratch_runners(field, spec, settings, machine)]
-    wanted = settings.prove.arms
+    wanted = {TWINS.get(name, name) for name in settings.prove.arms}
     others = [runner for runner in others if not wanted or runner.arm.name in wanted]
     return Contest(field, others, field.ladder(settings.prove.labels), settings, machine, run, say)
+
+
+def check_arms(settings: Settings, modality: str) -> None:
+    """Refuse arms that do not exist, or among which nothing pretrained meets anything else.
+
+    Raises:
+        UsageError: with the arms there are.
+    """
+    known = ["majority", *classic_arms(modality), *TWINS.values(), *TWINS]
+    wanted = settings.prove.arms
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise UsageError(
+            f'There is no arm "{unknown[0]}".',
+            found=f"Arms for {modality}: {', '.join(known)}.",
+            cause=nearest(unknown[0], known),
+            fix="Correct prove.arms, or leave it out for all of them.",
+        )
+    if wanted and not {*TWINS, *TWINS.values()} & set(wanted):
+        raise UsageError(
+            "Nothing pretrained is among the arms, so nothing can be compared.",
+            found=f"prove.arms: {', '.join(wanted)}.",
+            fix="Add frozen+probe or fine-tuned to prove.arms.",
+        )
 
 
 def price(contest: Contest) -> list[Price]:

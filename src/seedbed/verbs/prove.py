@@ -10,10 +10,11 @@ from typing import Any, Unpack
 from seedbed.core.locate import locate_run
 from seedbed.core.types import Say, silent
 from seedbed.data.clean import require_labels
+from seedbed.verbs.accepts import ENCODING
 from seedbed.verbs.ground import conclude, finished, prepare_for, run_folder, stand, write_start
-from seedbed.verbs.model import load_model
+from seedbed.verbs.model import load_pretrained
 from seedbed.verbs.options import Options, Result
-from seedbed.verbs.proof import compare, open_contest, price, settle
+from seedbed.verbs.proof import check_arms, compare, open_contest, price, settle
 from seedbed.verbs.run import run
 from seedbed.verbs.winner import keep_winner
 
@@ -50,8 +51,9 @@ def prove(
         return run(data, out=out, say=say, dry_run=dry_run, **options)
     ground = stand(data, out, say, options)
     require_labels(ground.cleaned)
-    source = locate_run(encoder)
-    model = load_model(source / "encoder" if (source / "encoder").exists() else source / "model")
+    check_arms(ground.settings, ground.cleaned.modality)
+    source = locate_run(encoder, ENCODING)
+    model = load_pretrained(source, ground.cleaned)
     planned = {"encoder": str(source), "trunk": model.encoder.spec.trunk, "size": model.encoder.spec.size}
     if dry_run:
         return Result(None, planned)

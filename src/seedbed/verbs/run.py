@@ -16,9 +16,9 @@ from seedbed.plan.budget import PROVE_SHARE, Proof
 from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, run_folder, stand, write_start
 from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
-from seedbed.verbs.pretrain import planned_machine, profile_of, train_encoder
+from seedbed.verbs.pretrain import check_options, planned_machine, profile_of, train_encoder
 from seedbed.verbs.pretrain import settle as settle_plan
-from seedbed.verbs.proof import Contest, compare, open_contest, price, settle
+from seedbed.verbs.proof import Contest, check_arms, compare, open_contest, price, settle
 from seedbed.verbs.winner import keep_winner
 
 SPENT_SHARE = 0.85  # of the time; the rest is for what no estimate saw, the winner and the report
@@ -44,6 +44,8 @@ def run(
     """
     ground = stand(data, out, say, options)
     plan = advise(profile_of(ground), ground.settings, ground.machine)
+    check_options(plan, ground.settings)
+    check_arms(ground.settings, ground.cleaned.modality)
     if dry_run:
         say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
         return Result(None, {"plan": plan.to_json()})

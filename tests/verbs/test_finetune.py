@@ -1,0 +1,65 @@
+"""Fine-tuning a run's encoder: idempotent, honest about what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.verbs.conftest import Kept
+from tests.verbs.making import QUICK, Shell, reviews, tree, write_csv
+
+
+def test_the_same_command_finds_its_own_run(shell: Shell, texts: Kept) -> None:
+    before = tree(texts.out)
+    told = shell.ok("finetune", texts.out, texts.data, "--label", "label", "--out", texts.out, *QUICK)
+    assert "finished before" in told.out
+    assert tree(texts.out) == before
+
+
+def test_it_is_scored_on_test_rows_once(images: Kept) -> None:
+    summary = json.loads((images.run("finetune") / "run.json").read_text())["summary"]
+    assert summary["labels"] + summary["test_rows"] == 60
+    assert summary["test"]["accuracy"] > 0.7
+
+
+def test_looking_only_writes_nothing(shell: Shell, texts: Kept, tmp_path: Path) -> None:
+    told = shell.ok("finetune", texts.out, texts.data, "--label", "label", "--out", tmp_path / "r", "--dry-run")
+    assert list(tmp_path.iterdir()) == []
+    assert "bad 40, good 40" in told.out
+
+
+def test_another_modality(shell: Shell, texts: Kept, images: Kept, tmp_path: Path) -> None:
+    told = shell.refused(3, "finetune", texts.out, images.data, "--out", tmp_path)
+    assert "reads text, these data are image" in told
+    told = shell.refused(3, "finetune", images.out, texts.data, "--label", "label", "--out", tmp_path)
+    assert "reads image, these data are text" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_another_shape(shell: Shell, images: Kept, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for row in range(12):
+        folder = tmp_path / "d" / "ab"[row % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (12, 12), np.uint8)).save(folder / f"{row}.png")
+    words = ("finetune", images.out, tmp_path / "d", "--out", tmp_path / "r", "--dry-run")
+    assert "8 x 8 pixels in 1 channel, these are 12 x 12" in (told := shell.refused(3, *words))
+    assert "--set data.image_size=8" in told
+    shell.ok(*words, "--set", "data.image_size=8")
+
+
+def test_labels_that_teach_nothing(shell: Shell, texts: Kept, tmp_path: Path) -> None:
+    one = write_csv(tmp_path / "one.csv", [(text, "same") for text, _ in reviews(20)])
+    none = write_csv(tmp_path / "none.csv", [(text,) for text, _ in reviews(20)], ("text",))
+    assert 'only one class, "same" (20 rows)' in shell.refused(3, "finetune", texts.out, one, "--out", tmp_path / "r")
+    assert "no row has a label" in shell.refused(3, "finetune", texts.out, none, "--out", tmp_path / "r")
+    told = shell.refused(3, "finetune", texts.out, one, "--label", "lable", "--out", tmp_path / "r")
+    assert 'Did you mean "label"?' in told and "one.csv" in told
+
+
+def test_no_such_run(shell: Shell, texts: Kept, tmp_path: Path) -> None:
+    told = shell.refused(2, "finetune", texts.out.parent / "rr", texts.data, "--label", "label", "--out", tmp_path)
+    assert 'Did you mean "r"?' in told
