@@ -16,9 +16,9 @@ from transformers import (
     BertForMaskedLM,
     DataCollatorForLanguageModeling,
     PreTrainedTokenizerFast,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
-    PrinterCallback,
     TrainingArguments,
 )
 from transformers.utils import logging

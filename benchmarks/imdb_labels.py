@@ -73,10 +73,11 @@ def main() -> None:
             out=str(given.out or folder),
             label="label",
             minutes=given.minutes,
-            labels=labels,
+            prove={"labels": labels},
             objective=given.objective,
             seed=given.seed,
         )
+        assert result.folder is not None, "a run that was not dry has a folder"
         proof = json.loads((result.folder / "eval" / "proof.json").read_text(encoding="utf-8"))
     top = proof["verdict"]
     rungs = {str(n): scores(proof, n) for n in proof["labels"]}
