@@ -41,7 +41,8 @@ class Job:
         monitor: measures of the encoder beside the loss, by name; None for none.
         run: where to log and save; None to do neither (short fits inside a proof).
         identity: what a checkpoint must agree on, such as the data set; other values are refused.
-        deadline: time.monotonic() at which the stage should be done; None when steps were asked for.
+        deadline: time.monotonic() at which the stage should be done, if no earlier process has spent time on it; None
+            when steps were asked for.
     """
 
     label: str
@@ -122,7 +123,7 @@ def drive(job: Job, say: Say) -> Progress:
             window.append(item)
             progress.positions += item.positions
             progress.seconds = clock.seconds()
-            total = training.horizon.known(item.step)
+            total = training.horizon.known(item.step - 1)
             _tell(job, item, progress, clock, say)
             if _every(item.step, total, LOG_POINTS):
                 _log_steps(job, window)
@@ -253,7 +254,8 @@ def _shorten(job: Job, step: int, clock: Clock, say: Say) -> None:
     already = step <= horizon.cuts[-1][0]
     if job.deadline is None or already or not any(step == math.ceil(planned * share) for share in CUT_AT):
         return
-    affordable = step + max(int((job.deadline - time.monotonic()) / clock.seconds_per_step(step)), 1)
+    left_s = job.deadline - clock.before_s - time.monotonic()
+    affordable = step + max(int(left_s / clock.seconds_per_step(step)), 1)
     if affordable >= total:
         return
     shorter = horizon.shortened(step, affordable)

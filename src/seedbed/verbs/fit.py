@@ -77,6 +77,8 @@ class Recipe:
             seed=self.seed,
             patience=self.settings.patience if stopping else 0,
             evaluations=self.settings.evaluations if stopping else 1,
+            save_every_s=self.settings.save_every_s,
+            keep=self.settings.keep,
         )
 
 
