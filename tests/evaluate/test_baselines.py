@@ -166,11 +166,9 @@ IMDB = {"tfidf": 0.76, "lsa": 0.83}
 def test_text_arms_on_imdb(shared_data: Path, tmp_path: Path, name: str) -> None:
     train, test, more = (pq.read_table(shared_data / "imdb" / f"{part}.parquet") for part in ("train", "test", "unsup"))
     held = set(test["text"].to_pylist())
-    rows = [
-        (text, str(label)) for text, label in zip(train["text"].to_pylist(), train["label"].to_pylist(), strict=True)
-    ]
-    rows += [(text, None) for text in more["text"].to_pylist()]
-    kept = {text: label for text, label in reversed(rows) if text not in held}
+    labels: dict[str, str | None] = dict.fromkeys(more["text"].to_pylist())
+    labels |= dict(zip(train["text"].to_pylist(), map(str, train["label"].to_pylist()), strict=True))
+    kept = {text: label for text, label in labels.items() if text not in held}
     answers = dict(zip(test["text"].to_pylist(), map(str, test["label"].to_pylist()), strict=True))
     cleaned = cleaned_of(
         [*kept, *answers], [*kept.values(), *answers.values()], ["train"] * len(kept) + ["test"] * len(answers)
