@@ -120,7 +120,9 @@ def _label_counts(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(
-            f'--labels "{text}" is not a list of numbers.', fix="Write counts with commas: --labels 50,200,1000."
+            f'--labels "{text}" is not a list of numbers.',
+            cause="It takes label counts; the column that holds the labels is --label.",
+            fix="Write counts with commas: --labels 50,200,1000.",
         ) from None
 
 

@@ -28,7 +28,10 @@ def export(run: str | Path, /, *, to: str = "hf", hf: str | Path = "hf", say: Sa
     """
     if to not in FORMATS:
         raise UsageError(
-            f'There is no format "{to}".', cause=nearest(to, FORMATS), fix=f"Choose --to {' or '.join(FORMATS)}."
+            f'There is no format "{to}".',
+            found=f"Formats: {', '.join(FORMATS)}.",
+            cause=nearest(to, FORMATS),
+            fix=f"Choose --to {' or '.join(FORMATS)}.",
         )
     written = export_hf(locate_run(run, TRAINED) / "model", Path(hf))
     return Result(Path(hf), dict(written))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -70,26 +71,26 @@ def finetune(
         plan=planned | shown,
         reasons=[f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples."],
     )
-    folder = run_folder("finetune", ground, encoder=str(source.resolve()))
-    if folder.status() == "finished":
-        return finished(folder, say)
-    write_start(folder, ground, prepared, "finetune", planned)
-    learn, watch = (fitting, held) if stopping else (rows, None)
-    job = replace(
-        fit_job(model.encoder, prepared, learn, watch, recipe, ground.machine),
-        run=folder,
-        identity={"dataset_id": prepared.dataset_id},
-    )
-    drive(job, say)
-    training = job.training
-    extra = {"kind": NETWORK, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
-    save_network(folder.folder / "model", training, prepared, extra)
-    test = prepared.rows(split="test", labelled=True)
-    summary: dict[str, Any] = {"labels": len(rows), "steps": training.step}
-    if len(test):
-        probs = predict_rows(training, prepared, test, recipe.seq_len, ground.machine)
-        summary |= {"test": score(probs, prepared.labels[test])._asdict(), "test_rows": len(test)}
-    return conclude(folder, ground, summary)
+    with closing(run_folder("finetune", ground, encoder=str(source.resolve()))) as folder:
+        if folder.status() == "finished":
+            return finished(folder, say)
+        write_start(folder, ground, prepared, "finetune", planned)
+        learn, watch = (fitting, held) if stopping else (rows, None)
+        job = replace(
+            fit_job(model.encoder, prepared, learn, watch, recipe, ground.machine),
+            run=folder,
+            identity={"dataset_id": prepared.dataset_id},
+        )
+        drive(job, say)
+        training = job.training
+        extra = {"kind": NETWORK, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
+        save_network(folder.folder / "model", training, prepared, extra)
+        test = prepared.rows(split="test", labelled=True)
+        summary: dict[str, Any] = {"labels": len(rows), "steps": training.step}
+        if len(test):
+            probs = predict_rows(training, prepared, test, recipe.seq_len, ground.machine)
+            summary |= {"test": score(probs, prepared.labels[test])._asdict(), "test_rows": len(test)}
+        return conclude(folder, ground, summary)
 
 
 def labelled_rows(prepared: Prepared) -> np.ndarray:

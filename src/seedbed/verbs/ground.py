@@ -102,8 +102,11 @@ def run_folder(verb: str, ground: Ground, **also: Any) -> Run:
     paths = [str(path.resolve()) for path in ground.source.paths] or [content_of(ground.cleaned)]
     key = {"verb": verb, "data": paths, "settings": ground.settings.model_dump(mode="json"), **also}
     run = open_run(ground.out, verb, ground.source.name, key)
-    if (run.folder / "data.json").exists():
+    try:
         _same_data(run, ground)
+    except BaseException:
+        run.close()
+        raise
     return run
 
 
@@ -178,6 +181,8 @@ def content_of(cleaned: Cleaned) -> str:
 
 
 def _same_data(run: Run, ground: Ground) -> None:
+    if not (run.folder / "data.json").exists():
+        return
     data = run.read_json("data.json")
     if data["content"] == content_of(ground.cleaned):
         return

@@ -95,6 +95,7 @@ def _rows(model: Model, inputs: Any, settings: Settings) -> list[Row]:
     if source.modality != model.facts.modality:
         raise DataError(
             f"The model answers for {model.facts.modality}, these inputs are {source.modality}.",
+            found="; ".join(source.understood),
             fix="Give inputs of the kind the model was trained on.",
         )
     return source.rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -59,15 +60,15 @@ def pretrain(
         say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
         return Result(None, {"plan": plan.to_json()})
     prepared = prepare_for(ground, plan.tokenizer)
-    run = run_folder("pretrain", ground)
-    if run.status() == "finished":
-        return finished(run, say)
-    plan = settle(ground, prepared, plan, run)
-    write_start(run, ground, prepared, "pretrain", plan.to_json())
-    say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
-    trained = train_encoder(ground, prepared, plan, run)
-    save_encoder(run.folder / "model", trained.encoder, prepared, {"objective": plan.objective})
-    return conclude(run, ground, trained.summary(plan))
+    with closing(run_folder("pretrain", ground)) as run:
+        if run.status() == "finished":
+            return finished(run, say)
+        plan = settle(ground, prepared, plan, run)
+        write_start(run, ground, prepared, "pretrain", plan.to_json())
+        say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
+        trained = train_encoder(ground, prepared, plan, run)
+        save_encoder(run.folder / "model", trained.encoder, prepared, {"objective": plan.objective})
+        return conclude(run, ground, trained.summary(plan))
 
 
 @dataclass(frozen=True)

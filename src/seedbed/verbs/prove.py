@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -58,15 +59,15 @@ def prove(
     if dry_run:
         return Result(None, planned)
     prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)
-    folder = run_folder("prove", ground, encoder=str(source.resolve()))
-    if folder.status() == "finished":
-        return finished(folder, say)
-    write_start(folder, ground, prepared, "prove", planned)
-    contest = open_contest(prepared, model.encoder.spec, ground.settings, ground.machine, folder, say)
-    deadline = ground.deadline(SPENT_SHARE)
-    allowed_s = math.inf if deadline is None else deadline - ground.started
-    proof = settle(contest, price(contest), allowed_s, 0.0)
-    judged = compare(contest, proof, model.encoder)
-    summary = {**planned, **judged.summary(), "seconds_spent": time.monotonic() - ground.started}
-    summary |= keep_winner(contest, judged, model.encoder, folder.folder / "model")
-    return conclude(folder, ground, summary)
+    with closing(run_folder("prove", ground, encoder=str(source.resolve()))) as folder:
+        if folder.status() == "finished":
+            return finished(folder, say)
+        write_start(folder, ground, prepared, "prove", planned)
+        contest = open_contest(prepared, model.encoder.spec, ground.settings, ground.machine, folder, say)
+        deadline = ground.deadline(SPENT_SHARE)
+        allowed_s = math.inf if deadline is None else deadline - ground.started
+        proof = settle(contest, price(contest), allowed_s, 0.0)
+        judged = compare(contest, proof, model.encoder)
+        summary = {**planned, **judged.summary(), "seconds_spent": time.monotonic() - ground.started}
+        summary |= keep_winner(contest, judged, model.encoder, folder.folder / "model")
+        return conclude(folder, ground, summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -50,25 +51,25 @@ def run(
         say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
         return Result(None, {"plan": plan.to_json()})
     prepared = prepare_for(ground, plan.tokenizer)
-    folder = run_folder("run", ground)
-    if folder.status() == "finished":
-        return finished(folder, say)
-    contest, proof = _priced(ground, prepared, plan, folder)
-    plan = settle_plan(ground, prepared, plan, folder, proof.seconds if proof else 0.0)
-    write_start(folder, ground, prepared, "run", plan.to_json())
-    say("plan", plan=plan.to_json(), reasons=[*plan.reasons, *(proof.reasons if proof else ())])
-    deadline = ground.deadline(SPENT_SHARE)
-    if deadline is not None and proof is not None:
-        deadline -= proof.seconds
-    trained = train_encoder(ground, prepared, plan, folder, deadline=deadline)
-    about = {"objective": plan.objective}
-    save_encoder(folder.folder / "encoder", trained.encoder, prepared, about)
-    if contest is None or proof is None:
-        save_encoder(folder.folder / "model", trained.encoder, prepared, about)
-        return conclude(folder, ground, trained.summary(plan) | {"verdict": _unproven(ground)})
-    judged = compare(contest, proof, trained.encoder)
-    kept = keep_winner(contest, judged, trained.encoder, folder.folder / "model")
-    return conclude(folder, ground, trained.summary(plan) | judged.summary() | kept)
+    with closing(run_folder("run", ground)) as folder:
+        if folder.status() == "finished":
+            return finished(folder, say)
+        contest, proof = _priced(ground, prepared, plan, folder)
+        plan = settle_plan(ground, prepared, plan, folder, proof.seconds if proof else 0.0)
+        write_start(folder, ground, prepared, "run", plan.to_json())
+        say("plan", plan=plan.to_json(), reasons=[*plan.reasons, *(proof.reasons if proof else ())])
+        deadline = ground.deadline(SPENT_SHARE)
+        if deadline is not None and proof is not None:
+            deadline -= proof.seconds
+        trained = train_encoder(ground, prepared, plan, folder, deadline=deadline)
+        about = {"objective": plan.objective}
+        save_encoder(folder.folder / "encoder", trained.encoder, prepared, about)
+        if contest is None or proof is None:
+            save_encoder(folder.folder / "model", trained.encoder, prepared, about)
+            return conclude(folder, ground, trained.summary(plan) | {"verdict": _unproven(ground)})
+        judged = compare(contest, proof, trained.encoder)
+        kept = keep_winner(contest, judged, trained.encoder, folder.folder / "model")
+        return conclude(folder, ground, trained.summary(plan) | judged.summary() | kept)
 
 
 def _priced(ground: Ground, prepared: Prepared, plan: Plan, folder: Run) -> tuple[Contest, Proof] | tuple[None, None]:
