@@ -1,0 +1,89 @@
+"""All of it in one command: with a given test set, by folds, twice, and from Python."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.verbs.making import CHEAP_PROOF, QUICK, Shell, reviews, tree, write_csv
+
+seedbed: Any = importlib.import_module("seedbed")
+WORDS = (*QUICK, "--steps", "5", *CHEAP_PROOF)
+
+
+def test_few_labels_are_folded(shell: Shell, tmp_path: Path) -> None:
+    rows = [(text, label if row < 40 else "") for row, (text, label) in enumerate(reviews(90))]
+    told = shell.ok("run", write_csv(tmp_path / "t.csv", rows), "--out", tmp_path / "r", *WORDS)
+    assert told.last.startswith("verdict: ")
+    (run,) = (tmp_path / "r").glob("run-*")
+    proof = json.loads((run / "eval" / "proof.json").read_text())
+    assert {arm["name"] for arm in proof["arms"]} == {"majority", "untrained+probe", "frozen+probe"}
+    assert proof["folds"] == 5 and proof["items"] == 40 and proof["labels"] == [32]
+    assert proof["draws"] == 2 and told.last.startswith(f"verdict: {proof['verdict']['outcome']}")
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [(text, label, "test" if row >= 60 else "train") for row, (text, label) in enumerate(reviews(100))]
+    return write_csv(tmp_path_factory.mktemp("given") / "t.csv", rows, ("text", "label", "split"))
+
+
+def test_a_given_test_set_is_scored_and_the_command_repeats(shell: Shell, given: Path, tmp_path: Path) -> None:
+    words = ("run", given, "--label", "label", "--labels", "20", "--out", tmp_path, *WORDS)
+    told = shell.ok(*words, "--json").json
+    run = Path(told["folder"])
+    proof = json.loads((run / "eval" / "proof.json").read_text())
+    assert proof["items"] == 40 and proof["folds"] == 0 and proof["labels"] == [20]
+    assert json.loads((run / "data.json").read_text())["splits"]["test"] == 40
+    assert told["verdict"]["outcome"] == proof["verdict"]["outcome"]
+    before = tree(tmp_path)
+    again = shell.ok(*words, "--json")
+    assert "finished before" in again.err and again.json["verdict"] == told["verdict"]
+    config = shell.ok("run", given, "--config", run / "config.toml", "--out", tmp_path, "--json")
+    assert config.json["folder"] == told["folder"]
+    assert tree(tmp_path) == before
+    assert shell.ok("predict", tmp_path, "a bright, warm film", "--json").json["summary"]["answered"] == 1
+    scored = shell.ok("evaluate", tmp_path, "--json").json["summary"]
+    assert scored["accuracy"] == told["summary"]["accuracy"]
+    tuned = shell.ok("finetune", tmp_path, given, "--label", "label", "--out", tmp_path, "--threads", "1", "--dry-run")
+    assert str(run) in tuned.out
+
+
+def test_python_gives_the_same(shell: Shell, given: Path, tmp_path: Path) -> None:
+    told = shell.ok("run", given, "--label", "label", "--labels", "20", "--out", tmp_path / "a", *WORDS, "--json").json
+    said: list[str] = []
+    made = seedbed.run(
+        given,
+        out=tmp_path / "b",
+        say=lambda event, **_: said.append(event),
+        label="label",
+        steps=5,
+        size="nano",
+        threads=1,
+        pretrain={"precision": "float32", "evaluations": 2},
+        prove={"draws": 2, "arms": ["majority", "frozen+probe"], "labels": [20]},
+    )
+    assert made.folder.name == Path(told["folder"]).name
+    assert made.summary["accuracy"] == told["summary"]["accuracy"]
+    assert made.summary["verdict"] == told["verdict"] | made.summary["verdict"]
+    assert {"understood", "counts", "plan", "stage", "step", "arm", "report", "verdict"} <= set(said)
+    assert said[-1] == "verdict"
+
+
+@pytest.mark.parametrize(
+    ("labels", "code", "part"),
+    [
+        ("5000", 3, "more labels than there are"),
+        ("0", 2, "0 labels cannot be drawn"),
+        ("x", 2, "not a list of numbers"),
+    ],
+)
+def test_label_counts_that_cannot_be(
+    shell: Shell, given: Path, tmp_path: Path, labels: str, code: int, part: str
+) -> None:
+    told = shell.refused(code, "run", given, "--label", "label", "--labels", labels, "--out", tmp_path, *WORDS)
+    assert part in told
