@@ -26,6 +26,12 @@ def test_few_labels_are_folded(shell: Shell, tmp_path: Path) -> None:
     assert proof["draws"] == 2 and told.last.startswith(f"verdict: {proof['verdict']['outcome']}")
 
 
+def test_four_labels_are_enough_to_go_through(shell: Shell, tmp_path: Path) -> None:
+    rows = [(text, label if row < 4 else "") for row, (text, label) in enumerate(reviews(40))]
+    told = shell.ok("run", write_csv(tmp_path / "t.csv", rows), "--out", tmp_path / "r", *WORDS)
+    assert told.last.startswith("verdict: cannot tell")
+
+
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(text, label, "test" if row >= 60 else "train") for row, (text, label) in enumerate(reviews(100))]

@@ -118,6 +118,8 @@ class Field:
         made = []
         for part in range(self.num_folds):
             learn, answer = np.flatnonzero(fold_of != part), np.flatnonzero(fold_of == part)
+            if not len(learn) or not len(answer):
+                continue
             if n_labels < len(learn):
                 learn = learn[label_subset(labels[learn], n_labels, draw, self.seed, ids=ids[learn])]
             made.append(Cell(n_labels, draw, part, self.pool[learn], self.pool[answer]))
@@ -132,7 +134,9 @@ def field_of(prepared: Prepared, settings: Settings) -> Field:
     """
     held = prepared.rows(split="held", labelled=True)
     if len(held):
-        return Field(prepared, held, held, settings.data.folds, settings.seed)
+        # More folds than pairs of labels would leave some with nothing to answer for.
+        num_folds = max(min(settings.data.folds, len(held) // 2), 2)
+        return Field(prepared, held, held, num_folds, settings.seed)
     pool, test = prepared.rows(split="train", labelled=True), prepared.rows(split="test", labelled=True)
     if not len(pool) or not len(test):
         raise DataError(

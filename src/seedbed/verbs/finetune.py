@@ -9,12 +9,14 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from seedbed.core.device import Machine
 from seedbed.core.locate import locate_run
 from seedbed.core.rng import fold
 from seedbed.core.types import Say, silent
 from seedbed.data.clean import require_labels
 from seedbed.data.store import Prepared
 from seedbed.evaluate.metrics import score
+from seedbed.train.state import Training
 from seedbed.verbs.accepts import ENCODING
 from seedbed.verbs.arms import recipe_of
 from seedbed.verbs.drive import drive
@@ -65,12 +67,8 @@ def finetune(
     stopping = len(rows) >= EARLY_STOPPING_FROM and ground.settings.finetune.patience > 0
     stage = recipe.stage(len(fitting if stopping else rows), stopping=stopping)
     planned = {"encoder": str(source), "stage": stage.to_json()}
-    shown = {"trunk": model.encoder.spec.trunk, "size": model.encoder.spec.size, "steps": stage.steps}
-    say(
-        "plan",
-        plan=planned | shown,
-        reasons=[f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples."],
-    )
+    reasons = [f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples."]
+    say("plan", plan=planned | {"steps": stage.steps, "batch_size": stage.batch_size}, reasons=reasons)
     with closing(run_folder("finetune", ground, encoder=str(source.resolve()))) as folder:
         if folder.status() == "finished":
             return finished(folder, say)
@@ -85,12 +83,18 @@ def finetune(
         training = job.training
         extra = {"kind": NETWORK, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
         save_network(folder.folder / "model", training, prepared, extra)
-        test = prepared.rows(split="test", labelled=True)
-        summary: dict[str, Any] = {"labels": len(rows), "steps": training.step}
-        if len(test):
-            probs = predict_rows(training, prepared, test, recipe.seq_len, ground.machine)
-            summary |= {"test": score(probs, prepared.labels[test])._asdict(), "test_rows": len(test)}
+        summary = {"labels": len(rows), "steps": training.step}
+        summary |= _scored(training, prepared, recipe.seq_len, ground.machine)
         return conclude(folder, ground, summary)
+
+
+def _scored(training: Training, prepared: Prepared, seq_len: int, machine: Machine) -> dict[str, Any]:
+    """Scores on the labelled test rows, where there are some."""
+    test = prepared.rows(split="test", labelled=True)
+    if not len(test):
+        return {}
+    probs_IC = predict_rows(training, prepared, test, seq_len, machine)
+    return {"test": score(probs_IC, prepared.labels[test])._asdict(), "test_rows": len(test)}
 
 
 def labelled_rows(prepared: Prepared) -> np.ndarray:
