@@ -30,7 +30,6 @@ from seedbed.verbs.finetune import finetune
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.pretrain import pretrain
 
-
 WORDS = ["oak", "ash", "elm", "yew", "fig", "bay", "box", "gum", "fir", "may", "haw", "sloe", "pine", "lime", "rowan"]
 EVERY_STEP = {"save_every_s": 1e-9, "keep": 2, "precision": "float32", "evaluations": 4}
 NOW_AND_THEN = {**EVERY_STEP, "save_every_s": 0.1}
@@ -102,10 +101,13 @@ def encoder_for(case: str, folder: Path) -> Path:
 
 
 def child(case: str, out: Path, pipe: int) -> None:
-    """Run a command (or, for an `out` called "encoder", what comes before it), writing a letter for each event: ( ) around a save, f for a write that is waited for, s a step."""
+    """Run a command, or, for an `out` called "encoder", what comes before it; each event is told by a letter.
+
+    ( and ) stand around a save, f is a write that is waited for, s a step.
+    """
     sync, save = os.fsync, checkpoint.save
 
-    def slow(descriptor: int) -> None:
+    def slow(descriptor: Any) -> None:
         os.write(pipe, b"f")
         time.sleep(0.001)
         sync(descriptor)
@@ -175,7 +177,9 @@ def main(folder: Path, cases: list[str]) -> None:
     configure(
         detect(Settings(threads=1, pretrain=TrainSettings(precision="float32")))
     )  # loads much of torch, once for all
-    ground.write_report = lambda run: run / "report.html"  # it has its own tests, and takes longer than all this
+    vars(ground)["write_report"] = lambda run: (
+        run / "report.html"
+    )  # it has its own tests, and takes longer than all this
     told = {}
     for case in cases:
         name, kills, seed = case.split(":")

@@ -9,6 +9,7 @@ from seedbed.core.locate import locate_run
 from seedbed.core.types import Say, silent
 from seedbed.export.hf import export_hf
 from seedbed.verbs.accepts import TRAINED
+from seedbed.verbs.model import load_model
 from seedbed.verbs.options import Result
 
 FORMATS = ("hf",)
@@ -33,5 +34,7 @@ def export(run: str | Path, /, *, to: str = "hf", hf: str | Path = "hf", say: Sa
             cause=nearest(to, FORMATS),
             fix=f"Choose --to {' or '.join(FORMATS)}.",
         )
-    written = export_hf(locate_run(run, TRAINED) / "model", Path(hf))
+    folder = locate_run(run, TRAINED) / "model"
+    load_model(folder)  # verifies every file of it
+    written = export_hf(folder, Path(hf))
     return Result(Path(hf), dict(written))

@@ -12,6 +12,7 @@ from torch import nn
 from seedbed.core.config import validate_options
 from seedbed.core.errors import DataError
 from seedbed.core.find import find
+from seedbed.core.runs import fingerprint
 from seedbed.core.types import Facts, Task
 from seedbed.data.clean import Cleaned
 from seedbed.data.store import Prepared
@@ -46,7 +47,7 @@ class Model:
 
 def save_encoder(folder: Path, encoder: Encoder, prepared: Prepared, extra: dict[str, Any]) -> None:
     """Write an encoder with its tokenizer."""
-    save_model(folder, encoder, prepared.facts, extra={"kind": ENCODER, **extra})
+    save_model(folder, encoder, prepared.facts, extra={"kind": ENCODER, **extra, **_tokenizer_hash(prepared)})
     _save_tokenizer(folder, prepared)
 
 
@@ -54,7 +55,8 @@ def save_network(folder: Path, training: Training, prepared: Prepared, extra: di
     """Write a trained task: its encoder, its head and the tokenizer."""
     learner = training.learner
     head = learner.get_submodule("head")
-    save_model(folder, encoder_of(learner.encoders, prepared.modality), training.facts, head=head, extra=extra)
+    told = {**extra, **_tokenizer_hash(prepared)}
+    save_model(folder, encoder_of(learner.encoders, prepared.modality), training.facts, head=head, extra=told)
     _save_tokenizer(folder, prepared)
 
 
@@ -70,6 +72,12 @@ def load_model(folder: Path) -> Model:
         raise DataError(
             f"{folder / TOKENIZER} is missing.",
             cause="The model folder was copied in part.",
+            fix="Restore it from a copy, or repeat the command that made it.",
+        )
+    if tokenizer is not None and fingerprint(tokenizer.to_json()) != extra.get("tokenizer"):
+        raise DataError(
+            f"{folder / TOKENIZER} is damaged: it is not the one the model was trained with.",
+            cause="It was edited, or the disk changed it.",
             fix="Restore it from a copy, or repeat the command that made it.",
         )
     training = _task(folder, encoder, facts, extra) if extra.get("kind") == NETWORK else None
@@ -128,6 +136,10 @@ def _task(folder: Path, encoder: Encoder, facts: Facts, extra: dict[str, Any]) -
     load_head_(folder, learner.get_submodule("head"))
     learner.eval()
     return Training(learner, config, module.views, {}, {}, facts, 0, Horizon(((0, 0),)))
+
+
+def _tokenizer_hash(prepared: Prepared) -> dict[str, str]:
+    return {} if prepared.tokenizer is None else {"tokenizer": fingerprint(prepared.tokenizer.to_json())}
 
 
 def _save_tokenizer(folder: Path, prepared: Prepared) -> None:
