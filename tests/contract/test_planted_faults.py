@@ -153,7 +153,7 @@ def test_forgetting_zero_grad_turns_the_resume_check_red(monkeypatch: pytest.Mon
 
 def test_training_what_is_frozen_turns_its_check_red(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.contract.subjects.make_optimizers", _ignoring_freeze)
-    monkeypatch.setattr("seedbed.train.loop._only_gradients_of", lambda training, player: _everything(training.learner))
+    monkeypatch.setattr("seedbed.train.loop._trained", lambda training, player: _everything(training.learner))
     with pytest.raises(AssertionError):
         checks.frozen_parts_stay_bit_equal(CAUSAL)
 

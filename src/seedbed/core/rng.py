@@ -7,6 +7,7 @@ is on int64 with masked shifts, because torch's uint64 is patchy; products wrap 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass
@@ -112,6 +113,11 @@ def hash_rows(seed: int, name: str, ids: np.ndarray) -> np.ndarray:
     return (_mix_rows(_mix_rows(bits) + np.uint64(_GAMMA)) >> np.uint64(11)) * 2.0**-53
 
 
+@functools.lru_cache(maxsize=64)
+def _round_keys(seed: int, epoch: int) -> tuple[np.uint64, ...]:
+    return tuple(np.uint64(fold(seed, "order", epoch, turn)) for turn in range(_ROUNDS))
+
+
 def permute(seed: int, epoch: int, positions: np.ndarray, n: int) -> np.ndarray:
     """Where a keyed permutation of range(n) sends positions, without building it.
 
@@ -128,7 +134,7 @@ def permute(seed: int, epoch: int, positions: np.ndarray, n: int) -> np.ndarray:
     low_bits = np.uint64(bits // 2)
     low_mask = np.uint64((1 << (bits // 2)) - 1)
     high_mask = np.uint64((1 << (bits - bits // 2)) - 1)
-    keys = [np.uint64(fold(seed, "order", epoch, turn)) for turn in range(_ROUNDS)]
+    keys = _round_keys(seed, epoch)
     values = np.array(positions, dtype=np.uint64)
     outside = np.arange(values.size)
     while outside.size:

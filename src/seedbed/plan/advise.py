@@ -20,6 +20,7 @@ from seedbed.plan.profile import Profile
 from seedbed.train.assemble import Stage
 
 DEFAULT_MINUTES = 30.0
+SMALL_TRUNKS = ("mlp",)
 LEAST_S = 10.0  # a command that starts Python, reads data and writes a report cannot take less
 
 
@@ -167,6 +168,7 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
             fix=f"--trunk {setup.trunks[0]}, or another --objective.",
         )
     wanted = settings.pretrain
+    used = _used(machine, trunk, settings)
     optimizer = setup.optimizer if wanted.optimizer == "auto" else wanted.optimizer
     batch_size = wanted.batch_size or setup.batch_size
     if setup.items == "whole":
@@ -183,12 +185,12 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
         optimizer=optimizer,
         lr=wanted.lr or setup.lr,
         weight_decay=setup.weight_decay if wanted.weight_decay is None else wanted.weight_decay,
-        precision=machine.precision,
-        threads=machine.threads,
+        precision=used.precision,
+        threads=used.threads,
         device=machine.device,
         seconds=seconds,
         cap_epochs=budget.epoch_cap(trunk, profile.modality),
-        reasons=(time_reason, *reasons, _machine_reason(machine)),
+        reasons=(time_reason, *reasons, _machine_reason(used, machine)),
     )
 
 
@@ -244,9 +246,20 @@ def _size(size: str, settings: Settings) -> str:
     return size if settings.size == "auto" else settings.size
 
 
-def _machine_reason(machine: Machine) -> str:
-    why = "the faster of the two when timed" if machine.precision == "bfloat16" else "not slower than bfloat16 here"
-    return f"{machine.precision} ({why}), {machine.threads} threads on {machine.processor}."
+def _used(machine: Machine, trunk: str, settings: Settings) -> Machine:
+    """What of the machine is used: the matrices of a small network are not worth a second thread or a conversion."""
+    if machine.device != "cpu" or trunk not in SMALL_TRUNKS:
+        return machine
+    precision = "float32" if settings.pretrain.precision == "auto" else machine.precision
+    return replace(machine, threads=settings.threads or 1, precision=precision)
+
+
+def _machine_reason(used: Machine, machine: Machine) -> str:
+    threads = f"{used.threads} thread" + ("" if used.threads == 1 else "s")
+    if used != machine:
+        return f"{used.precision}, {threads}: the matrices of this trunk are too small for more."
+    why = "the faster of the two when timed" if used.precision == "bfloat16" else "not slower than bfloat16 here"
+    return f"{used.precision} ({why}), {threads} on {used.processor}."
 
 
 def with_memory(plan: Plan, shape: budget.Shape, machine: Machine, *, coupled: bool, chosen: bool) -> Plan:

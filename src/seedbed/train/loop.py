@@ -18,7 +18,7 @@ from torch import nn
 from seedbed.core.device import Machine, autocast
 from seedbed.core.errors import TrainingError, UsageError
 from seedbed.core.rng import fold, keys_for
-from seedbed.core.types import Batch, Loss, Moment
+from seedbed.core.types import Batch, Learner, Loss, Moment
 from seedbed.train.optim import clip_, eval_frozen_, schedule
 from seedbed.train.scoring import Sums
 from seedbed.train.state import Training
@@ -68,16 +68,20 @@ def steps(training: Training, batch_at: Callable[[int], Batch], machine: Machine
     training.learner.train()
     if training.freeze:
         eval_frozen_(training.learner, training.freeze)
+    parameters = {player: _trained(training, player) for player in training.learner.players}
+    _only_gradients_of(training.learner, [one for each in parameters.values() for one in each])
     while training.step < training.horizon.total:
         started = time.perf_counter()
         batch = batch_at(training.step)
-        item = _one_step(training, batch.to(torch.device(machine.device)), machine, started)
+        item = _one_step(training, parameters, batch.to(torch.device(machine.device)), machine, started)
         training.step += 1
         _stop_when_hopeless(training, batch, item)
         yield item
 
 
-def _one_step(training: Training, batch: Batch, machine: Machine, started: float) -> Step:
+def _one_step(
+    training: Training, parameters: dict[str, list[nn.Parameter]], batch: Batch, machine: Machine, started: float
+) -> Step:
     learner, step = training.learner, training.step
     _refuse_splitting(training, batch)
     total = training.horizon.known(step)
@@ -86,7 +90,9 @@ def _one_step(training: Training, batch: Batch, machine: Machine, started: float
     norms: list[float] = []
     skipped = False
     for player in learner.players:
-        trained = _only_gradients_of(training, player)
+        trained = parameters[player]
+        if len(learner.players) > 1:
+            _only_gradients_of(learner, trained)
         parts = batch.split(training.micro_batch or max(len(batch), 1))
         for index, part in enumerate(parts):
             loss = _loss(training, part, player, index, machine)
@@ -95,7 +101,6 @@ def _one_step(training: Training, batch: Batch, machine: Machine, started: float
                 loss.total.backward()
         finite = _update(training, player, trained, sums[player], factor, norms)
         skipped = skipped or not finite
-    _all_require_gradients(training)
     if skipped:
         training.skipped.append(step)
     else:
@@ -149,22 +154,18 @@ def _update(
     return finite
 
 
-def _only_gradients_of(training: Training, player: str) -> list[nn.Parameter]:
-    """Let only this player's trainable parameters ask for gradients; returns them."""
-    learner = training.learner
-    mine = {id(parameter) for parameter in learner.parameters_of(player)}
-    trained: list[nn.Parameter] = []
-    for name, parameter in learner.named_parameters():
-        wanted = id(parameter) in mine and name not in training.frozen
-        parameter.requires_grad_(wanted)
-        if wanted:
-            trained.append(parameter)
-    return trained
+def _trained(training: Training, player: str) -> list[nn.Parameter]:
+    """What a player's step changes: its parameters without the frozen ones."""
+    mine = {id(parameter) for parameter in training.learner.parameters_of(player)}
+    named = training.learner.named_parameters()
+    return [parameter for name, parameter in named if id(parameter) in mine and name not in training.frozen]
 
 
-def _all_require_gradients(training: Training) -> None:
-    for name, parameter in training.learner.named_parameters():
-        parameter.requires_grad_(name not in training.frozen)
+def _only_gradients_of(learner: Learner, trained: list[nn.Parameter]) -> None:
+    """Let only these parameters ask for gradients."""
+    wanted = {id(parameter) for parameter in trained}
+    for parameter in learner.parameters():
+        parameter.requires_grad_(id(parameter) in wanted)
 
 
 def _refuse_splitting(training: Training, batch: Batch) -> None:

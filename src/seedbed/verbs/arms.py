@@ -24,6 +24,7 @@ from seedbed.verbs.fit import Recipe, fit, predict_rows
 # Words of a text that are read to answer: without layers the whole of it costs nothing.
 WHOLE_TEXT = 4096
 MOST_TOKENS = 256
+WORD_RATES = (1e-2, 3e-2)
 
 Answering = Callable[[Cell], tuple[np.ndarray, float]]
 
@@ -91,16 +92,23 @@ def pretrained_runners(field: Field, encoder: Encoder, settings: Settings, machi
 
 
 def recipe_of(spec: EncoderSpec, settings: Settings, seed: int) -> Recipe:
-    """How the task is trained on a network of this kind."""
+    """How the task is trained on a network of this kind.
+
+    A network without layers needs the higher rates: its word vectors must move from where they are.
+    """
     setup = find("tasks", settings.task).setup
+    rates = WORD_RATES if spec.trunk == "bag" else (setup.lr, 3 * setup.lr)
     return Recipe(
         task=settings.task,
         options=dict(settings.task_options),
         settings=settings.finetune,
         seq_len=read_length(spec.trunk, spec.modality),
         max_batch=setup.batch_size,
-        lr=setup.lr,
+        lr=rates[0],
         seed=seed,
+        trials=() if settings.finetune.lr else rates,
+        # Attention makes a fit cost minutes; there one held-out part must do.
+        folds=1 if spec.trunk == "transformer" else 2,
     )
 
 

@@ -19,6 +19,7 @@ from seedbed.core.settings import TrainSettings
 from seedbed.core.types import Batch, Moment, Task, silent
 from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
+from seedbed.evaluate.metrics import Metrics, score
 from seedbed.models.encoder import Encoder, EncoderSpec
 from seedbed.train.assemble import Stage, assemble
 from seedbed.train.state import Training
@@ -26,7 +27,7 @@ from seedbed.verbs.drive import Job, drive
 
 # Below this many labels a held-out part is too small to stop by: the recipe is fixed, the same for every arm.
 EARLY_STOPPING_FROM = 200
-HOLDOUT = 0.2
+PARTS = 5
 EPOCHS = 20
 LEAST_STEPS, MOST_STEPS = 150, 1000
 
@@ -42,6 +43,8 @@ class Recipe:
         seq_len: tokens read of an example.
         max_batch: largest batch.
         lr: peak learning rate.
+        trials: learning rates to choose from by held-out labels; empty: `lr`.
+        folds: parts of the labels held out in turn to choose by, while labels are too few for early stopping.
     """
 
     task: str
@@ -51,6 +54,8 @@ class Recipe:
     max_batch: int
     lr: float
     seed: int
+    trials: tuple[float, ...] = ()
+    folds: int = 1
 
     def stage(self, num_labels: int, *, stopping: bool) -> Stage:
         """The stage for so many labels."""
@@ -91,35 +96,46 @@ class Fitted:
 
 
 def holdout(rows: np.ndarray, labels: np.ndarray, ids: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split labelled rows into fitting and held-out ones, keyed by content, a fifth of each class held out."""
-    draw = hash_rows(seed, "holdout", ids[rows])
-    held = np.zeros(len(rows), bool)
-    for label in np.unique(labels[rows]):
-        members = np.flatnonzero(labels[rows] == label)
-        wanted = math.floor(len(members) * HOLDOUT)
-        held[members[np.argsort(draw[members], kind="stable")[:wanted]]] = True
-    return rows[~held], rows[held]
+    """Split labelled rows into fitting and held-out ones: the first of five stratified parts is held out."""
+    part_of = _parts(rows, labels, ids, seed)
+    return rows[part_of != 0], rows[part_of == 0]
+
+
+def _parts(rows: np.ndarray, labels: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
+    """A part of PARTS for each row: sorted by class and keyed by content within it, dealt in turn."""
+    order = np.lexsort((hash_rows(seed, "holdout", ids[rows]), labels[rows]))
+    part_of = np.empty(len(rows), np.int64)
+    part_of[order] = np.arange(len(rows)) % PARTS
+    return part_of
 
 
 def fit(start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine) -> Fitted:
-    """Train a task on labelled rows and measure it on held-out labels among them.
+    """Train a task on labelled rows, at the learning rate that does best on held-out labels among them.
 
-    With few labels the final model is trained on all rows, for as long as the fixed recipe says, after a first one has
-    been measured; with more it stops early on the held-out part.
+    With few labels the final model is trained on all rows, for as long as the fixed recipe says; with more it stops
+    early on the held-out part, which is then no part of what it learns from.
 
     Args:
         start: a pretrained encoder (it is copied, not changed), or a description of a new one.
         rows: labelled rows of `prepared`.
     """
-    fitting, held = holdout(rows, prepared.labels, prepared.ids, recipe.seed)
     stopping = len(rows) >= EARLY_STOPPING_FROM and recipe.settings.patience > 0
-    first = _train(start, prepared, fitting, held if stopping else None, recipe, machine)
-    answers = predict_rows(first, prepared, held, recipe.seq_len, machine)
-    right = answers.argmax(1) == prepared.labels[held]
-    selection = float(right.mean()) if len(held) else 0.0
-    if stopping:
-        return Fitted(first, selection)
-    return Fitted(_train(start, prepared, rows, None, recipe, machine), selection)
+    part_of = _parts(rows, prepared.labels, prepared.ids, recipe.seed)
+    tried: list[tuple[Recipe, Metrics, Training]] = []
+    for lr in recipe.trials or (recipe.lr,):
+        trial = replace(recipe, lr=lr)
+        probs, truth = [], []
+        for part in range(1 if stopping else recipe.folds):
+            learn, held = rows[part_of != part], rows[part_of == part]
+            training = _train(start, prepared, learn, held if stopping else None, trial, machine)
+            probs.append(predict_rows(training, prepared, held, recipe.seq_len, machine))
+            truth.append(prepared.labels[held])
+        tried.append((trial, score(np.concatenate(probs), np.concatenate(truth)), training))
+    # By log-loss, which is less noisy than accuracy, so that the accuracy told is hardly the luckier of two.
+    best, measured, training = min(tried, key=lambda one: one[1].log_loss)
+    if not stopping:
+        training = _train(start, prepared, rows, None, best, machine)
+    return Fitted(training, measured.accuracy)
 
 
 def _train(

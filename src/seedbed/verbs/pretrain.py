@@ -176,15 +176,9 @@ def train_encoder(
 
 
 def planned_machine(plan: Plan, ground: Ground) -> Machine:
-    """The machine as the plan uses it; another one than the plan was made on is announced as not exact."""
+    """The machine as the plan uses it: a continued run computes with what it began with."""
     machine = replace(ground.machine, precision=plan.precision, threads=plan.threads)
-    if machine != ground.machine:
-        ground.say(
-            "warning",
-            text=f"The plan was made for {plan.threads} threads and {plan.precision}; this machine would take "
-            f"{ground.machine.threads} and {ground.machine.precision}. The plan's values are used.",
-        )
-        configure(machine)
+    configure(machine)
     return machine
 
 
