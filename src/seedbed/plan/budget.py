@@ -81,7 +81,8 @@ def too_short(what: str, *, cause: str, least_s: float) -> BudgetError:
         cause: why it has to.
         least_s: seconds of the whole command that would do, data preparation included.
     """
-    minutes = rounded_minutes(least_s)
+    # Estimates of short fits are noisy, and the same command at the least told should go through.
+    minutes = rounded_minutes(1.5 * least_s)
     return BudgetError(what, cause=cause, fix=f"Give at least --minutes {minutes:g}, or fix the work with --steps.")
 
 

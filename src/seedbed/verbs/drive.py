@@ -239,7 +239,9 @@ def _judge(training: Training, stage: Stage, progress: Progress, score: Score) -
 
 def _warn_of_collapse(progress: Progress, watched: dict[str, float], say: Say) -> None:
     now, before = watched.get("feature_std"), progress.floor.get("feature_std")
-    if now is not None and before and now < COLLAPSED * before:
+    rank, rank_before = watched.get("effective_rank", 0.0), progress.floor.get("effective_rank", 0.0)
+    # Word vectors come to share a direction and yet tell texts apart: only a loss of rank too is a collapse.
+    if now is not None and before and now < COLLAPSED * before and rank < COLLAPSED * rank_before:
         say(
             "warning",
             text=f"The encoder's features hardly differ between examples any more (spread {now:.3g}, untrained "

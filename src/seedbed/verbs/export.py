@@ -16,7 +16,7 @@ FORMATS = ("hf",)
 
 
 def export(run: str | Path, /, *, to: str = "hf", hf: str | Path = "hf", say: Say = silent) -> Result:
-    """Write the encoder of a run in another library's layout.
+    """Write the pretrained encoder of a run in another library's layout.
 
     Args:
         run: a run folder, or an --out folder.
@@ -34,7 +34,9 @@ def export(run: str | Path, /, *, to: str = "hf", hf: str | Path = "hf", say: Sa
             cause=nearest(to, FORMATS),
             fix=f"Choose --to {' or '.join(FORMATS)}.",
         )
-    folder = locate_run(run, TRAINED) / "model"
+    where = locate_run(run, TRAINED)
+    # A whole run keeps its winner in model/, which may be a network without pretraining.
+    folder = where / "encoder" if (where / "encoder").exists() else where / "model"
     load_model(folder)  # verifies every file of it
     written = export_hf(folder, Path(hf))
     return Result(Path(hf), dict(written))

@@ -23,7 +23,9 @@ NETWORKS = ("finetuned", "scratch")
 
 
 def keep_winner(contest: Contest, judged: Judged, encoder: Encoder, folder: Path) -> dict[str, Any]:
-    """Train the best arm on every label that is not for scoring and write it as a model folder.
+    """Train the best network on every label that is not for scoring and write it as a model folder.
+
+    Where a classic arm did better, that is said: model/ holds networks only.
 
     Args:
         contest: the comparison.
@@ -39,6 +41,11 @@ def keep_winner(contest: Contest, judged: Judged, encoder: Encoder, folder: Path
         top = str(judged.told["labels"][-1])
         best_network = max(networks, key=lambda arm: arm["scores"][top]["selection"])
         kind, name = best_network["kind"], best_network["name"]
+        contest.say(
+            "warning",
+            text=f"The best arm, {best.name}, is no network; model/ holds the best network, {name}. Use {best.name} "
+            "itself if the difference matters to you.",
+        )
     else:
         kind, name = best.kind, best.name
     prepared, settings = contest.prepared, contest.settings
@@ -56,7 +63,7 @@ def keep_winner(contest: Contest, judged: Judged, encoder: Encoder, folder: Path
         training = fit(start, prepared, rows, recipe, contest.machine).training
     extra = {"kind": NETWORK, "arm": name, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
     save_network(folder, training, prepared, extra)
-    return {"model": {"arm": name, "labels": len(rows)}}
+    return {"model": {"arm": name, "labels": len(rows)}, "best_arm": best.name}
 
 
 @torch.no_grad()
