@@ -107,10 +107,10 @@ def child(case: str, out: Path, pipe: int) -> None:
     """
     sync, save = os.fsync, checkpoint.save
 
-    def slow(descriptor: Any) -> None:
+    def slow(fd: Any) -> None:
         os.write(pipe, b"f")
         time.sleep(0.001)
-        sync(descriptor)
+        sync(fd)
 
     def marked(*arguments: Any, **options: Any) -> Path:
         os.write(pipe, b"(")
