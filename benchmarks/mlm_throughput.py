@@ -4,7 +4,7 @@
 
 ratio = median over the alternations of (our tokens per second / the peer's), each pair measured one after the other.
 Both sides read the same windows of at most 128 tokens made by the same vocabulary, hide 15 % of the tokens (80 % mask,
-10 % random, 10 % unchanged), use no dropout, and have the same number of parameters within 5 %. A token is one that is
+10 % random, 10 % unchanged), use no dropout, train by AdamW, and have the same number of parameters within 5 %. A token is one that is
 not padding; masking, batching, forward, backward and the optimiser's step are inside the clock on both sides. The peer
 groups by length and takes the fastest of three batch sizes and two precisions, found on this machine first.
 """
@@ -37,6 +37,7 @@ from seedbed.train.loop import Step, steps
 from seedbed.train.state import Training
 
 LEAST_RATIO = 2.0
+BATCH = 128
 MASKING = 0.15
 SIZE = "micro"
 PEER_BATCHES = (16, 32, 64)
@@ -64,7 +65,7 @@ def our_rate(running: Iterator[Step], seconds: float) -> float:
 
 
 def stage_of(seed: int) -> Stage:
-    """The objective's own recipe, with a fixed share of hidden tokens."""
+    """The objective's own recipe, with a fixed share of hidden tokens and the peer's optimiser."""
     setup = find("objectives", "masked_lm").setup
     return Stage(
         kind="objectives",
@@ -72,9 +73,9 @@ def stage_of(seed: int) -> Stage:
         options={"rate_start": MASKING, "rate_end": MASKING},
         items="chunks",
         seq_len=setup.seq_len,
-        batch_size=setup.batch_size,
+        batch_size=BATCH,
         micro_batch=None,
-        optimizer=setup.optimizer,
+        optimizer="adamw",
         lr=setup.lr,
         weight_decay=setup.weight_decay,
         warmup=0.05,

@@ -47,7 +47,7 @@ def test_rounded_minutes_are_enough_and_not_lavish(seconds: float) -> None:
 
 
 def test_epoch_caps_go_by_trunk_then_by_modality() -> None:
-    assert budget.epoch_cap("bag", "text") == 5
+    assert budget.epoch_cap("bag", "text") == 3
     assert budget.epoch_cap("transformer", "text") == 40
     assert budget.epoch_cap("transformer", "image") == 200
 
