@@ -109,11 +109,11 @@ def timed(plan: Plan, given: Settings, **changes: float) -> Plan:
 def test_minutes_become_steps_and_a_reason() -> None:
     given = settings(minutes=20)
     plan = timed(advise(REVIEWS, given, MACHINE), given)
-    assert plan.steps == 5000 and plan.shares is not None
+    assert plan.steps == 3000 and plan.shares is not None
     assert plan.shares.pretrain_s == pytest.approx(750)
     assert "not worth their time" in plan.reasons[-1]
-    plan = timed(advise(REVIEWS, given, MACHINE), given, left_s=500.0)
-    assert plan.steps == int((500 - 75 - 100) / 0.1)
+    plan = timed(advise(REVIEWS, given, MACHINE), given, left_s=450.0)
+    assert plan.steps == int((450 - 67.5 - 100) / 0.1)
     assert "not worth" not in plan.reasons[-1]
 
 
