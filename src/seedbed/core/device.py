@@ -20,7 +20,7 @@ from seedbed.core.settings import Settings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 # bfloat16 costs accuracy: it must be clearly faster, not by the noise of one timing.
 WORTH_IT = 1.2
@@ -78,11 +78,14 @@ def configure(machine: Machine) -> None:
 
 
 def _keep_memory() -> None:
-    """Let glibc keep freed memory: a step frees and asks for the same again, and fresh pages cost 8 to 12 % of it."""
+    """Let glibc keep freed memory: a step frees and asks for the same again, and fresh pages cost 8 to 12 % of it.
+
+    Only blocks of a step's size are kept; what is larger goes back to the system, or one large matrix would stay forever.
+    """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(M_TRIM_THRESHOLD, 512 << 20)
 
 
 def autocast(machine: Machine) -> AbstractContextManager[object]:
