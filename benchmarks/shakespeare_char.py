@@ -36,7 +36,7 @@ CONTEXT, BATCH, WIDTH, DEPTH, HEADS = 128, 32, 128, 4, 2
 OPTIMIZER, LR, WEIGHT_DECAY, WARMUP, EMA = "muon", 1e-2, 0.1, 0.02, 0.0
 TIMED_STEPS = 12
 CUTS = (0.25, 0.5, 0.75, 0.9)
-SPARE_S = 0.3  # left unplanned, so that a slow last step does not run over
+SPARE_S = 1.5  # left unplanned, so that a slow last step does not run over
 
 
 def windows(ids: np.ndarray, starts: np.ndarray, epoch: int) -> Batch:
