@@ -1,7 +1,7 @@
 """The whole path on data whose answer is known: structure in the inputs, none, and a plain one.
 
-The arms are majority, TF-IDF and the probes of the untrained and the pretrained network. LSA is left out: it learns from
-the same unlabelled texts and may find what was planted there, so that nothing would be known of the right answer.
+The arms are majority, TF-IDF and the probes of the untrained and the pretrained network. LSA is left out: it learns
+from the same unlabelled texts and may find what was planted there, so that the right answer would not be known.
 """
 
 from __future__ import annotations

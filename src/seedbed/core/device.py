@@ -80,7 +80,7 @@ def configure(machine: Machine) -> None:
 def _keep_memory() -> None:
     """Let glibc keep freed memory: a step frees and asks for the same again, and fresh pages cost 8 to 12 % of it.
 
-    Only blocks of a step's size are kept; what is larger goes back to the system, or one large matrix would stay forever.
+    Only blocks of a step's size are kept; what is larger goes back to the system, or one large matrix would stay.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
