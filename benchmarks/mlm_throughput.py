@@ -6,7 +6,8 @@ ratio = median over the alternations of (our tokens per second / the peer's), ea
 Both sides read the same windows of at most 128 tokens made by the same vocabulary, hide 15 % of the tokens (80 % mask,
 10 % random, 10 % unchanged), use no dropout, train by AdamW, and have the same number of parameters within 5 %. A token
 is one that is not padding; masking, batching, forward, backward and the optimiser's step are inside the clock on both
-sides. The peer groups by length and takes the fastest of three batch sizes and two precisions, found on this machine first.
+sides. The peer groups by length and takes the fastest of three batch sizes and two precisions, found on this machine
+first.
 """
 
 from __future__ import annotations
