@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,6 +14,8 @@ from seedbed.core.errors import UsageError
 from seedbed.core.find import find
 from seedbed.core.rng import fold
 from seedbed.core.types import Facts
+from seedbed.data.loader import Loader
+from seedbed.data.store import Prepared
 from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder
 from seedbed.train.optim import Ema, frozen_names, make_optimizers
 from seedbed.train.state import Horizon, Training
@@ -54,13 +57,8 @@ class Stage:
     keep: int = 3
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, accepted by `Stage.from_json`."""
+        """Plain values, as a checkpoint keeps and compares them."""
         return {**asdict(self), "freeze": list(self.freeze)}
-
-    @staticmethod
-    def from_json(values: dict[str, Any]) -> Stage:
-        """The stage that was stored."""
-        return Stage(**{**values, "freeze": tuple(values["freeze"])})
 
 
 def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Training:
@@ -109,4 +107,11 @@ def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Trai
         ema=Ema(learner, stage.ema) if stage.ema else None,
         freeze=stage.freeze,
         frozen=frozenset(frozen_names(learner, stage.freeze)),
+    )
+
+
+def loader_of(stage: Stage, prepared: Prepared, rows: np.ndarray) -> Loader:
+    """The batches of some rows, as the stage sees them."""
+    return Loader(
+        prepared, rows, seed=stage.seed, batch_size=stage.batch_size, items=stage.items, seq_len=stage.seq_len
     )

@@ -21,7 +21,7 @@ from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
 from seedbed.evaluate.metrics import Metrics, score
 from seedbed.models.encoder import Encoder, EncoderSpec
-from seedbed.train.assemble import Stage, assemble
+from seedbed.train.assemble import Stage, assemble, loader_of
 from seedbed.train.state import Training
 from seedbed.verbs.drive import Job, drive
 
@@ -164,15 +164,9 @@ def fit_job(
     facts = replace(prepared.facts, class_counts=tuple(int(count) for count in counts))
     stage = recipe.stage(len(rows), stopping=held is not None)
     training = assemble(stage, facts, deepcopy(start))
-    loader = _loader(prepared, rows, stage)
-    validation = None if held is None else partial(_loader(prepared, held, stage).evaluation, batch_size=64)
+    loader = loader_of(stage, prepared, rows)
+    validation = None if held is None else partial(loader_of(stage, prepared, held).evaluation, batch_size=64)
     return Job("finetune", stage, training, machine, loader.batch, validation)
-
-
-def _loader(prepared: Prepared, rows: np.ndarray, stage: Stage) -> Loader:
-    return Loader(
-        prepared, rows, seed=stage.seed, batch_size=stage.batch_size, items=stage.items, seq_len=stage.seq_len
-    )
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from seedbed.models.encoder import Encoder, make_spec, num_parameters
 from seedbed.plan.advise import Plan, advise, pretrain_stage, with_horizon, with_memory
 from seedbed.plan.budget import Shape
 from seedbed.plan.profile import Profile, profile
-from seedbed.train.assemble import Stage, assemble
+from seedbed.train.assemble import Stage, assemble, loader_of
 from seedbed.train.loop import steps
 from seedbed.train.state import Training
 from seedbed.verbs.drive import Job, Progress, drive
@@ -128,7 +128,7 @@ def settle(ground: Ground, prepared: Prepared, plan: Plan, run: Run, prove_s: fl
     plan = with_memory(
         plan, shape, machine, coupled=training.learner.coupled, chosen=settings.pretrain.micro_batch is not None
     )
-    loader = _loader(prepared, rows, pretrain_stage(plan, settings))
+    loader = loader_of(pretrain_stage(plan, settings), prepared, rows)
     step_s = 0.0 if settings.steps is not None else _measured_step(plan, prepared, settings, loader, machine)
     deadline = ground.deadline()
     left_s = (plan.seconds or 0.0) if deadline is None else deadline - time.monotonic()
@@ -152,11 +152,11 @@ def train_encoder(
     settings, machine = ground.settings, planned_machine(plan, ground)
     stage = pretrain_stage(plan, settings)
     training = _assembled(stage, plan, prepared)
-    loader = _loader(prepared, pretraining_rows(prepared, settings), stage)
+    loader = loader_of(stage, prepared, pretraining_rows(prepared, settings))
     validation = prepared.rows(split="validation")
     scored = None
     if len(validation):
-        scored = partial(_loader(prepared, validation, stage).evaluation, SCORED_ROWS, min(stage.batch_size, 64))
+        scored = partial(loader_of(stage, prepared, validation).evaluation, SCORED_ROWS, min(stage.batch_size, 64))
     encoder = training.learner.encoders[prepared.modality]
     assert isinstance(encoder, Encoder), "every learner holds an Encoder per modality"
     job = Job(
@@ -184,12 +184,6 @@ def planned_machine(plan: Plan, ground: Ground) -> Machine:
 
 def _assembled(stage: Stage, plan: Plan, prepared: Prepared) -> Training:
     return assemble(stage, prepared.facts, make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts))
-
-
-def _loader(prepared: Prepared, rows: np.ndarray, stage: Stage) -> Loader:
-    return Loader(
-        prepared, rows, seed=stage.seed, batch_size=stage.batch_size, items=stage.items, seq_len=stage.seq_len
-    )
 
 
 def _shape(learner: Learner, plan: Plan, prepared: Prepared, settings: Settings, machine: Machine) -> Shape:
