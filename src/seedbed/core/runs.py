@@ -171,8 +171,11 @@ def _drop_torn_line(path: Path) -> None:
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
+        when = path.stat()
         with friendly(path):
             os.truncate(path, whole)
+            # When it was last written tells how long the process lived that died over the line.
+            os.utime(path, ns=(when.st_atime_ns, when.st_mtime_ns))
 
 
 def _event(path: Path, number: int, line: bytes) -> dict[str, Any]:

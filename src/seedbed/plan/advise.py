@@ -152,7 +152,7 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
         UsageError: an objective or trunk that does not exist or does not fit the data.
         BudgetError: a time in which nothing can be done.
     """
-    seconds, time_reason = _seconds(settings)
+    seconds, time_reason = allowed(settings)
     objective, trunk, size, reasons = _what(profile, settings, seconds)
     setup: Setup = find("objectives", objective).setup
     if profile.modality not in setup.modalities:
@@ -194,7 +194,12 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
     )
 
 
-def _seconds(settings: Settings) -> tuple[float | None, str]:
+def allowed(settings: Settings) -> tuple[float | None, str]:
+    """Seconds of the whole command, None when steps were asked for, and the sentence that says so.
+
+    Raises:
+        BudgetError: a time in which nothing can be done.
+    """
     if settings.steps is not None:
         return None, f"{settings.steps} steps, as asked for; no time limit."
     if settings.minutes is None:

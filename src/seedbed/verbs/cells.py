@@ -11,8 +11,10 @@ import xxhash
 from safetensors.numpy import load, save
 
 from seedbed.core.errors import DataError
+from seedbed.core.rng import hash_rows
 from seedbed.core.runs import Run, write_atomic
 from seedbed.core.settings import Settings
+from seedbed.core.types import Say
 from seedbed.data.split import folds, label_subset
 from seedbed.data.store import Prepared
 
@@ -100,10 +102,11 @@ class Field:
         return 0.0 if self.num_folds else n_labels / len(self.pool)
 
     def with_items(self, count: int) -> Field:
-        """The same field with only the first so many items, in their keyed order."""
+        """The same field with only so many of its items: the first in keyed order, whatever order they stand in."""
         if self.num_folds or count >= len(self.items):
             return self
-        return Field(self.prepared, self.pool, np.sort(self.items[:count]), 0, self.seed)
+        order = np.argsort(hash_rows(self.seed, "items", self.prepared.ids[self.items]), kind="stable")
+        return Field(self.prepared, self.pool, np.sort(self.items[order[:count]]), 0, self.seed)
 
     def _drawn(self, n_labels: int, draw: int) -> Cell:
         chosen = label_subset(
@@ -177,13 +180,14 @@ def store(run: Run, cell: Cell, arm: str, answer: Answer) -> None:
     write_atomic(folder / f"{cell.name(arm)}.safetensors", xxhash.xxh3_128_digest(body) + body)
 
 
-def stored(run: Run, cell: Cell, arm: str) -> Answer | None:
-    """An answer kept earlier; None when there is none, or it is damaged or of other rows, and has to be made again."""
+def stored(run: Run, cell: Cell, arm: str, say: Say) -> Answer | None:
+    """An answer kept earlier; None when there is none, or it is damaged, which is said, or of other rows."""
     path = run.folder / "eval" / "cells" / f"{cell.name(arm)}.safetensors"
     if not path.exists():
         return None
     content = path.read_bytes()
     if xxhash.xxh3_128_digest(content[16:]) != content[:16]:
+        say("damaged", path=str(path), why="its content does not match its hash; the answer is made again")
         return None
     tensors = load(content[16:])
     if not np.array_equal(tensors["test"], cell.test):

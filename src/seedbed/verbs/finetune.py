@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -21,7 +20,7 @@ from seedbed.verbs.accepts import ENCODING
 from seedbed.verbs.arms import recipe_of
 from seedbed.verbs.drive import drive
 from seedbed.verbs.fit import EARLY_STOPPING_FROM, fit_job, holdout, predict_rows
-from seedbed.verbs.ground import conclude, finished, prepare_for, run_folder, stand, write_start
+from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import NETWORK, load_pretrained, save_network
 from seedbed.verbs.options import Options, Result
 
@@ -69,10 +68,10 @@ def finetune(
     planned = {"encoder": str(source), "stage": stage.to_json()}
     reasons = [f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples."]
     say("plan", plan=planned | {"steps": stage.steps, "batch_size": stage.batch_size}, reasons=reasons)
-    with closing(run_folder("finetune", ground, encoder=str(source.resolve()))) as folder:
+    with working("finetune", ground, encoder=str(source.resolve())) as folder:
         if folder.status() == "finished":
             return finished(folder, say)
-        write_start(folder, ground, prepared, "finetune", planned)
+        write_start(folder, ground, prepared, planned)
         learn, watch = (fitting, held) if stopping else (rows, None)
         job = replace(
             fit_job(model.encoder, prepared, learn, watch, recipe, ground.machine),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,14 @@ import numpy as np
 from seedbed.core.config import Resolved, dump_toml
 from seedbed.core.device import Machine, configure, detect
 from seedbed.core.errors import DataError, UsageError
-from seedbed.core.runs import Run, environment, fingerprint, open_run, write_atomic
+from seedbed.core.runs import RECORD, Run, environment, fingerprint, open_run, write_atomic
 from seedbed.core.settings import Settings
 from seedbed.core.types import NO_LABEL, Say
 from seedbed.data.clean import Cleaned, clean
 from seedbed.data.source import Source, open_source
 from seedbed.data.store import Prepared, load, prepare
 from seedbed.data.tokenizer import Tokenizer
+from seedbed.plan.advise import allowed
 from seedbed.report.page import write_report
 from seedbed.verbs.check import not_used
 from seedbed.verbs.options import Options, Result, resolve_options
@@ -50,9 +53,10 @@ class Ground:
         return self.resolved.settings
 
     def deadline(self, share: float = 1.0) -> float | None:
-        """time.monotonic() when this share of the minutes is over; None without --minutes."""
+        """time.monotonic() when this share of the minutes is over; None where only --steps was given."""
         minutes = self.settings.minutes
-        return None if minutes is None else self.started + 60.0 * minutes * share
+        seconds = allowed(self.settings)[0] if minutes is None else 60.0 * minutes
+        return None if seconds is None else self.started + seconds * share
 
 
 def stand(data: Any, out: str | Path, say: Say, options: Options) -> Ground:
@@ -92,13 +96,56 @@ def prepare_for(ground: Ground, tokenizer_kind: str, tokenizer: Tokenizer | None
     return prepare(ground.cleaned, ground.settings, tokenizer_kind, ground.out, ground.say, tokenizer=tokenizer)
 
 
-def run_folder(verb: str, ground: Ground, **also: Any) -> Run:
-    """The folder in which this very command began, or a new one.
+@contextmanager
+def working(verb: str, ground: Ground, **also: Any) -> Iterator[Run]:
+    """The folder in which this very command began, or a new one, locked while the command works in it.
+
+    The seconds of a process add up with those before, also when it fails or is interrupted. One that was killed could
+    not say when; it counts up to the last file it wrote.
 
     Raises:
         MachineError: another process works in it, or it cannot be written.
         DataError: the data changed since the command began.
     """
+    run = _open(verb, ground, **also)
+    try:
+        if run.status() != "finished":
+            _begin(run, ground, verb)
+        yield run
+        # Whoever leaves without an error has concluded; an error leaves the run unfinished, and its time counts.
+    except BaseException:
+        if run.status() == "unfinished":
+            run.record(seconds=_spent(run, ground), since=None)
+        raise
+    finally:
+        run.close()
+
+
+def _begin(run: Run, ground: Ground, verb: str) -> None:
+    """Say what runs here; a process that died here before is given the seconds up to its last sign of life."""
+    told = run.read_json(RECORD) if run.status() == "unfinished" else {}
+    seconds = float(told.get("seconds", 0.0))
+    if told.get("since") is not None:
+        seconds += max(_last_sign(run.folder) - float(told["since"]), 0.0)
+    new = {
+        "verb": verb,
+        "seed": ground.settings.seed,
+        "environment": environment(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    run.record(**({} if told else new), seconds=seconds, since=time.time() - (time.monotonic() - ground.started))
+
+
+def _last_sign(folder: Path) -> float:
+    """When a file of a run was last written, seconds since 1970; the lock was taken anew just now."""
+    return max(path.stat().st_mtime for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+
+
+def _spent(run: Run, ground: Ground) -> float:
+    return float(run.read_json(RECORD)["seconds"]) + time.monotonic() - ground.started
+
+
+def _open(verb: str, ground: Ground, **also: Any) -> Run:
     paths = [str(path.resolve()) for path in ground.source.paths] or [content_of(ground.cleaned)]
     key = {"verb": verb, "data": paths, "settings": ground.settings.model_dump(mode="json"), **also}
     run = open_run(ground.out, verb, ground.source.name, key)
@@ -110,7 +157,7 @@ def run_folder(verb: str, ground: Ground, **also: Any) -> Run:
     return run
 
 
-def write_start(run: Run, ground: Ground, prepared: Prepared, verb: str, planned: dict[str, Any]) -> None:
+def write_start(run: Run, ground: Ground, prepared: Prepared, planned: dict[str, Any]) -> None:
     """Everything a run must say before its step 0: configuration with origins, plan, data."""
     write_atomic(run.folder / "config.toml", dump_toml(ground.resolved).encode())
     if not (run.folder / "plan.json").exists():
@@ -132,21 +179,12 @@ def write_start(run: Run, ground: Ground, prepared: Prepared, verb: str, planned
             "quarantined": not_used(ground.cleaned.ledger.to_pylist(), SHOWN_QUARANTINED),
         },
     )
-    if run.status() == "new":
-        run.record(
-            verb=verb,
-            seed=ground.settings.seed,
-            dataset_id=prepared.dataset_id,
-            environment=environment(),
-            started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            seconds=0.0,
-        )
+    run.record(dataset_id=prepared.dataset_id)
 
 
 def conclude(run: Run, ground: Ground, summary: dict[str, Any]) -> Result:
     """Mark a run as done and write its report; its seconds add up over restarts."""
-    before = float(run.read_json("run.json").get("seconds", 0.0))
-    run.record(seconds=before + time.monotonic() - ground.started)
+    run.record(seconds=_spent(run, ground), since=None)
     run.finish(summary)
     return _told(run, ground.say)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ from seedbed.train.assemble import Stage, assemble, loader_of
 from seedbed.train.loop import steps
 from seedbed.train.state import Training
 from seedbed.verbs.drive import Job, Progress, drive
-from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, run_folder, stand, write_start
+from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
 
@@ -60,11 +59,11 @@ def pretrain(
         say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
         return Result(None, {"plan": plan.to_json()})
     prepared = prepare_for(ground, plan.tokenizer)
-    with closing(run_folder("pretrain", ground)) as run:
+    with working("pretrain", ground) as run:
         if run.status() == "finished":
             return finished(run, say)
         plan = settle(ground, prepared, plan, run)
-        write_start(run, ground, prepared, "pretrain", plan.to_json())
+        write_start(run, ground, prepared, plan.to_json())
         say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
         trained = train_encoder(ground, prepared, plan, run)
         save_encoder(run.folder / "model", trained.encoder, prepared, {"objective": plan.objective})

@@ -125,7 +125,7 @@ def settle(contest: Contest, prices: Sequence[Price], allowed_s: float, spent_s:
 
 def answer(contest: Contest, runner: Runner, cell: Cell) -> Answer:
     """An arm's answer in a cell: the kept one, or a new one, which is kept."""
-    kept = stored(contest.run, cell, runner.arm.name)
+    kept = stored(contest.run, cell, runner.arm.name, contest.say)
     if kept is None:
         started = time.monotonic()
         probs_IC, selection = runner.answer(cell)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Unpack
 
 from seedbed.core.locate import locate_run
 from seedbed.core.types import Say, silent
 from seedbed.data.clean import require_labels
+from seedbed.plan.advise import allowed
 from seedbed.verbs.accepts import ENCODING
-from seedbed.verbs.ground import conclude, finished, prepare_for, run_folder, stand, write_start
+from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import load_pretrained
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.proof import check_arms, compare, open_contest, price, settle
@@ -53,20 +53,23 @@ def prove(
     ground = stand(data, out, say, options)
     require_labels(ground.cleaned)
     check_arms(ground.settings, ground.cleaned.modality)
+    _, time_reason = allowed(ground.settings)
     source = locate_run(encoder, ENCODING)
     model = load_pretrained(source, ground.cleaned)
     planned = {"encoder": str(source), "trunk": model.encoder.spec.trunk, "size": model.encoder.spec.size}
     if dry_run:
+        say("plan", plan=planned, reasons=[time_reason])
         return Result(None, planned)
     prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)
-    with closing(run_folder("prove", ground, encoder=str(source.resolve()))) as folder:
+    with working("prove", ground, encoder=str(source.resolve())) as folder:
         if folder.status() == "finished":
             return finished(folder, say)
-        write_start(folder, ground, prepared, "prove", planned)
+        write_start(folder, ground, prepared, planned)
         contest = open_contest(prepared, model.encoder.spec, ground.settings, ground.machine, folder, say)
         deadline = ground.deadline(SPENT_SHARE)
         allowed_s = math.inf if deadline is None else deadline - ground.started
         proof = settle(contest, price(contest), allowed_s, 0.0)
+        say("plan", plan=planned, reasons=[time_reason, *proof.reasons])
         judged = compare(contest, proof, model.encoder)
         summary = {**planned, **judged.summary(), "seconds_spent": time.monotonic() - ground.started}
         summary |= keep_winner(contest, judged, model.encoder, folder.folder / "model")

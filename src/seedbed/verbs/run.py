@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,7 +13,7 @@ from seedbed.data.store import Prepared
 from seedbed.models.encoder import make_spec
 from seedbed.plan.advise import Plan, advise
 from seedbed.plan.budget import PROVE_SHARE, Proof
-from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, run_folder, stand, write_start
+from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.pretrain import check_options, planned_machine, profile_of, train_encoder
@@ -51,12 +50,12 @@ def run(
         say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
         return Result(None, {"plan": plan.to_json()})
     prepared = prepare_for(ground, plan.tokenizer)
-    with closing(run_folder("run", ground)) as folder:
+    with working("run", ground) as folder:
         if folder.status() == "finished":
             return finished(folder, say)
         contest, proof = _priced(ground, prepared, plan, folder)
         plan = settle_plan(ground, prepared, plan, folder, proof.seconds if proof else 0.0)
-        write_start(folder, ground, prepared, "run", plan.to_json())
+        write_start(folder, ground, prepared, plan.to_json())
         say("plan", plan=plan.to_json(), reasons=[*plan.reasons, *(proof.reasons if proof else ())])
         deadline = ground.deadline(SPENT_SHARE)
         if deadline is not None and proof is not None:
