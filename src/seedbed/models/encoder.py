@@ -77,6 +77,23 @@ class Encoder(nn.Module):
         states_ID: Tensor = self.trunk(x_BND, keep_BN, causal, at_I)
         return states_ID
 
+    def among(self, values: Tensor, keep: Tensor, places_BN: Tensor) -> Tensor:
+        """States of some positions, as if there were no others: what is left out is neither seen nor paid for.
+
+        Args:
+            values: pixels_BCYX.
+            keep: keep_B.
+            places_BN: int64, which of the stem's positions there are.
+
+        Returns:
+            states_BND of those positions, in their order.
+        """
+        x_BND, keep_BN = self.stem(values, keep)
+        assert keep_BN is None, f"{self.spec.stem} pads, and which of its positions are real would be lost"
+        chosen_BND = x_BND.gather(1, places_BN[:, :, None].expand(-1, -1, x_BND.shape[2]))
+        states_BND: Tensor = self.trunk(chosen_BND, None)
+        return states_BND
+
     def table(self) -> nn.Embedding:
         """The token embeddings of a text encoder, to which heads are tied."""
         assert isinstance(self.stem, Tokens), f"{self.spec.stem} has no tokens"
