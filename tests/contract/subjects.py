@@ -13,7 +13,7 @@ from seedbed.core.find import LearnerModule, find, names
 from seedbed.core.rng import keys_for
 from seedbed.core.tokens import NUM_SPECIAL, PAD
 from seedbed.core.types import EVALUATION_EPOCH, Batch, Facts, Learner, Moment, Padded, Views
-from seedbed.models import bag, mlp, transformer
+from seedbed.models import bag, mlp, resnet, transformer
 from seedbed.models.encoder import EncoderSpec, build_encoder
 from seedbed.train.loop import Step, steps
 from seedbed.train.optim import frozen_names, make_optimizers
@@ -25,13 +25,17 @@ NUM_EXAMPLES = 8
 LR = {"adamw": 5e-3, "muon": 1e-2, "adagrad": 0.5}
 BAG_LR = 0.1  # of a mean of small vectors, without a norm between them and the head
 
-SMALL: dict[tuple[str, str], transformer.Config | mlp.Config | bag.Config] = {
+SMALL: dict[tuple[str, str], transformer.Config | mlp.Config | bag.Config | resnet.Config] = {
     ("transformer", "text"): transformer.Config("text", width=32, depth=1, heads=2, hidden=48, context=64),
     ("transformer", "image"): transformer.Config("classic", width=32, depth=1, heads=2, hidden=48, eps=1e-6),
     ("mlp", "image"): mlp.Config(width=48, depth=1),
     ("bag", "text"): bag.Config(width=24),
+    ("resnet", "image"): resnet.Config(width=16, stem_width=8, depths=(1, 1)),
 }
-STEMS = {"transformer": transformer.STEMS, "mlp": mlp.STEMS, "bag": bag.STEMS}
+STEM = {"transformer-text": "tokens", "transformer-image": "patches", "mlp-image": "flat", "bag-text": "words"}
+STEM |= {"resnet-image": "fine"}
+# What is checked of a trunk beside classification; of trunks not named here, every objective that can train them.
+PAIRED = {"resnet": "contrastive"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Subject:
     @property
     def spec(self) -> EncoderSpec:
         options = asdict(SMALL[self.trunk, self.modality])
-        return EncoderSpec(self.modality, STEMS[self.trunk][self.modality], self.trunk, "test", options)
+        return EncoderSpec(self.modality, STEM[f"{self.trunk}-{self.modality}"], self.trunk, "test", options)
 
     def learner(self, seed: int = 0, facts: Facts | None = None) -> Learner:
         facts = facts or FACTS[self.modality]
@@ -88,14 +92,15 @@ def moment(batch: Batch, modality: str, training: bool = True, step: int = 5, fa
 
 
 def subjects() -> list[Subject]:
-    """Every learner with every modality and trunk it declares and that fit together."""
+    """Every learner with every modality and trunk it declares and that fit together, but see `PAIRED`."""
     return [
         Subject(kind, module, modality, trunk)
         for kind in ("objectives", "tasks")
-        for module in (find(kind, name) for name in names(kind))
+        for name in names(kind)
+        for module in (find(kind, name),)
         for modality in module.setup.modalities
         for trunk in module.setup.trunks
-        if modality in STEMS[trunk]
+        if (trunk, modality) in SMALL and (kind == "tasks" or PAIRED.get(trunk, name) == name)
     ]
 
 

@@ -44,7 +44,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 def test_features_are_those_of_each_row_alone_in_the_order_asked_for(prepared: Prepared) -> None:
     torch.manual_seed(0)
-    spec = EncoderSpec("text", bag.STEMS["text"], "bag", "test", asdict(bag.Config(width=24)))
+    spec = EncoderSpec("text", "words", "bag", "test", asdict(bag.Config(width=24)))
     encoder = build_encoder(spec, prepared.facts).train()
     rows = np.random.default_rng(0).permutation(len(prepared))[:100]
     x_ID = features(encoder, prepared, rows, MACHINE, 32)

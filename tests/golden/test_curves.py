@@ -1,6 +1,7 @@
 """Twenty steps of every learner, as they were: a change of any number has to be meant.
 
-To renew them after a change that is meant:  python -m tests.golden.test_curves "the reason, in a sentence"
+To write those of new learners, or renew some after a change that is meant, which names them by a part of their name:
+python -m tests.golden.test_curves "the reason, in a sentence" [PART OF A NAME]
 """
 
 from __future__ import annotations
@@ -40,16 +41,18 @@ def test_each_curve_belongs_to_a_learner() -> None:
     assert {path.stem for path in FOLDER.glob("*.json")} == {str(subject) for subject in SUBJECTS}
 
 
-def renew(reason: str) -> None:
+def renew(reason: str, part: str) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     for subject in SUBJECTS:
+        if (part not in str(subject)) if part else (FOLDER / f"{subject}.json").exists():
+            continue
         losses = {player: [round(loss, 6) for loss in values] for player, values in curve(subject).items()}
         written = {"reason": reason, "torch": torch.__version__, "losses": losses}
         (FOLDER / f"{subject}.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or len(sys.argv[1].split()) < 3:
-        sys.exit('Say why, in a sentence: python -m tests.golden.test_curves "..."')
-    renew(sys.argv[1])
+    if len(sys.argv) not in (2, 3) or len(sys.argv[1].split()) < 3:
+        sys.exit('Say why, in a sentence: python -m tests.golden.test_curves "..." [PART OF A NAME]')
+    renew(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else "")

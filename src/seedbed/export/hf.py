@@ -15,6 +15,7 @@ from typing import Any, cast
 import safetensors.torch
 import tokenizers
 import xxhash
+from torch import Tensor
 
 from seedbed.core.errors import DataError, UsageError
 from seedbed.core.runs import friendly, write_atomic
@@ -53,6 +54,30 @@ _VIT = {
     "mlp.up": "mlp.fc1",
     "mlp.down": "mlp.fc2",
 }
+_RESNET = {
+    "stem.convolution": "embedder.embedder.convolution",
+    "stem.norm": "embedder.embedder.normalization",
+    "convolution": "convolution",
+    "norm": "normalization",
+}
+
+
+def resnet_state(encoder: Encoder) -> dict[str, Tensor]:
+    """A residual network's weights and statistics as transformers' ResNetModel names them.
+
+    trunk.stages.S.B.layers.L.part.kind is there encoder.stages.S.layers.B.layer.L.part.kind.
+    """
+    state = {}
+    for name, tensor in encoder.state_dict().items():
+        module, kind = name.rsplit(".", 1)
+        if module in _RESNET:
+            state[f"{_RESNET[module]}.{kind}"] = tensor
+            continue
+        _, _, stage, block, rest = module.split(".", 4)
+        group, _, part = rest.rpartition(".")
+        theirs = f"{group.replace('layers', 'layer')}.{_RESNET[part]}"
+        state[f"encoder.stages.{stage}.layers.{block}.{theirs}.{kind}"] = tensor
+    return state
 
 
 def export_hf(model_folder: Path, out: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-STEMS = {"text": "words"}
+STEMS = {"text": ("words",)}
 
 
 @dataclass(frozen=True)

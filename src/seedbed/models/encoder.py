@@ -34,6 +34,11 @@ class EncoderSpec:
     size: str
     options: dict[str, Any]
 
+    @property
+    def stem_width(self) -> int:
+        """Channels the stem makes: fewer than the width of the states where the trunk widens."""
+        return int(self.options.get("stem_width", self.options["width"]))
+
 
 class Encoder(nn.Module):
     """A stem and a trunk of the same width."""
@@ -100,7 +105,7 @@ class Encoder(nn.Module):
         return self.stem.embedding
 
     def pooled(self, values: Tensor, keep: Tensor) -> Tensor:
-        """One vector an example, pooled_BD: the weighted mean of a text, the class token of an image, the one state."""
+        """One vector an example, pooled_BD: the weighted mean of a text or map, the class token, the one state."""
         return self.stem.pool(self(values, keep), values, keep)
 
 
@@ -145,7 +150,9 @@ def make_spec(modality: str, trunk: str, size: str, facts: Facts) -> EncoderSpec
             fix=f"Choose --size {' or '.join(sizes)}.",
         )
     _check_facts(modality, facts)
-    return EncoderSpec(modality, module.STEMS[modality], trunk, size, asdict(sizes[size]))
+    stem = next(name for name in module.STEMS[modality] if BY_NAME[name].suits(facts))
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(sizes[size]).items()}
+    return EncoderSpec(modality, stem, trunk, size, options)
 
 
 def build_encoder(spec: EncoderSpec, facts: Facts) -> Encoder:
@@ -156,8 +163,13 @@ def build_encoder(spec: EncoderSpec, facts: Facts) -> Encoder:
         facts: the same that the spec was made with: vocabulary, document counts, image shape and pixel statistics.
     """
     module = _trunk_module(spec.trunk)
-    config = module.Config(**spec.options)
-    return Encoder(spec, BY_NAME[spec.stem](facts, config.width), module.Trunk(config))
+    config = module.Config(**frozen(spec.options))
+    return Encoder(spec, BY_NAME[spec.stem](facts, spec.stem_width), module.Trunk(config))
+
+
+def frozen(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields as JSON has them, with tuples for its lists: what a frozen dataclass is made of."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def num_parameters(module: nn.Module) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seedbed.core.errors import DataError
 from seedbed.core.runs import friendly, read_json, write_atomic, write_json
 from seedbed.core.types import Facts
-from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder
+from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder, frozen
 
 MANIFEST = "seedbed.json"
 WEIGHTS = "model.safetensors"
@@ -68,7 +68,7 @@ def load_encoder(folder: Path) -> tuple[Encoder, Facts, dict[str, Any]]:
         DataError: a file is missing, damaged, or from another version.
     """
     manifest = _manifest(folder)
-    facts = _facts(manifest["facts"])
+    facts = Facts(**frozen(manifest["facts"]))
     # Initial weights are drawn and then overwritten; the caller's random state shall not notice.
     with torch.random.fork_rng(devices=[]):
         encoder = build_encoder(EncoderSpec(**manifest["spec"]), facts)
@@ -90,14 +90,6 @@ def load_head_(folder: Path, head: nn.Module) -> None:
             fix="Fine-tune it with labels first: seedbed finetune RUN DATA --label COLUMN.",
         )
     _load_part_(head, folder, manifest, "head.")
-
-
-def _facts(fields: dict[str, Any]) -> Facts:
-    # JSON has lists where facts, which never change, have tuples.
-    frozen: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-    }
-    return Facts(**frozen)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

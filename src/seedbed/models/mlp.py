@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STEMS = {"image": "flat"}
+STEMS = {"image": ("flat",)}
 
 
 @dataclass(frozen=True)

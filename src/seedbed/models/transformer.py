@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seedbed.models.fused import Rotary, add_norm, attention, rotary_table
 
-STEMS = {"text": "tokens", "image": "patches"}
+STEMS = {"text": ("tokens",), "image": ("patches",)}
 NEAR_IDENTITY = 0.1
 
 

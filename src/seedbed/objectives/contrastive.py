@@ -20,7 +20,7 @@ from seedbed.models.losses import nt_xent
 
 SETUP = Setup(
     modalities=("image", "text"),
-    trunks=("transformer", "mlp"),
+    trunks=("transformer", "mlp", "resnet"),
     tokenizer="bpe",
     seq_len=128,
     batch_size=256,

@@ -15,7 +15,9 @@ from seedbed.models.encoder import encoder_of
 from seedbed.models.heads import PixelDecoder, zero_
 from seedbed.models.stems import Normalise
 
-SETUP = Setup(modalities=("image",), trunks=("mlp", "transformer"), batch_size=128, lr=1e-3, weight_decay=0.05)
+SETUP = Setup(
+    modalities=("image",), trunks=("mlp", "transformer", "resnet"), batch_size=128, lr=1e-3, weight_decay=0.05
+)
 
 
 class Config(Section):

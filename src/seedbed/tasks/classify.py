@@ -17,7 +17,7 @@ from seedbed.models.heads import make_classifier
 
 SETUP = Setup(
     modalities=("text", "image"),
-    trunks=("transformer", "mlp", "bag"),
+    trunks=("transformer", "mlp", "bag", "resnet"),
     tokenizer="bpe",
     items="whole",
     seq_len=256,
