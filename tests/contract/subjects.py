@@ -16,7 +16,7 @@ from seedbed.core.types import EVALUATION_EPOCH, Batch, Facts, Learner, Moment, 
 from seedbed.models import bag, mlp, resnet, transformer
 from seedbed.models.encoder import EncoderSpec, build_encoder
 from seedbed.train.loop import Step, steps
-from seedbed.train.optim import frozen_names, make_optimizers
+from seedbed.train.optim import Stepping, frozen_names, make_optimizers
 from seedbed.train.state import Horizon, Training
 
 MACHINE = Machine("cpu", 1, "float32", 0, 1, "test")
@@ -66,7 +66,8 @@ class Subject:
         setup = self.module.setup
         lr = BAG_LR if self.trunk == "bag" and setup.optimizer == "adamw" else LR[setup.optimizer]
         made = {
-            player: make_optimizers(learner, player, setup.optimizer, lr, 0.01, freeze) for player in learner.players
+            player: make_optimizers(learner, player, Stepping(setup.optimizer, lr, 0.01), freeze)
+            for player in learner.players
         }
         return Training(
             learner=learner,

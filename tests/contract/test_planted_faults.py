@@ -12,6 +12,7 @@ from torch import nn
 from seedbed.core.find import find
 from seedbed.core.settings import Section
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Views
+from seedbed.train.optim import Stepping
 from tests.contract import checks
 from tests.contract.checks import Check
 from tests.contract.subjects import Subject
@@ -158,8 +159,8 @@ def test_training_what_is_frozen_turns_its_check_red(monkeypatch: pytest.MonkeyP
         checks.frozen_parts_stay_bit_equal(CAUSAL)
 
 
-def _ignoring_freeze(learner: Learner, player: str, name: str, lr: float, decay: float, freeze: object) -> object:
-    return [torch.optim.SGD(learner.parameters_of(player), lr)]
+def _ignoring_freeze(learner: Learner, player: str, how: Stepping, freeze: object) -> object:
+    return [torch.optim.SGD(learner.parameters_of(player), how.lr)]
 
 
 def _everything(learner: Learner) -> list[nn.Parameter]:

@@ -14,7 +14,7 @@ from seedbed.core.tokens import NUM_SPECIAL, PAD
 from seedbed.core.types import Batch, Facts, Moment, Padded, Views
 from seedbed.models.encoder import EncoderSpec, build_encoder, encoder_of
 from seedbed.objectives.skip_gram import Config, SkipGram, views
-from seedbed.train.optim import make_optimizers
+from seedbed.train.optim import Stepping, make_optimizers
 
 VOCAB_SIZE, WIDTH = 60, 8
 COUNTS = tuple([0] * NUM_SPECIAL + [2000, 900, 300] + [3 + i for i in range(VOCAB_SIZE - NUM_SPECIAL - 3)])
@@ -169,7 +169,7 @@ def test_words_that_stand_together_end_up_alike() -> None:
     spec = EncoderSpec("text", "words", "bag", "test", {"width": WIDTH})
     torch.manual_seed(0)
     made = SkipGram(config, nn.ModuleDict({"text": build_encoder(spec, facts)}), facts)
-    (optimizer,) = make_optimizers(made, "model", "adagrad", 0.3, 0.0)
+    (optimizer,) = make_optimizers(made, "model", Stepping("adagrad", 0.3))
     draw = torch.Generator().manual_seed(0)
     for step in range(60):
         topic_B1 = torch.arange(16)[:, None] % 2

@@ -14,7 +14,7 @@ from seedbed.core.errors import TrainingError, UsageError
 from seedbed.core.settings import Section
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Padded, Views
 from seedbed.train.loop import steps
-from seedbed.train.optim import make_optimizers
+from seedbed.train.optim import Stepping, make_optimizers
 from seedbed.train.scoring import Sums, evaluate
 from seedbed.train.state import Horizon, Training
 
@@ -72,7 +72,7 @@ def batch_at(step: int) -> Batch:
 
 
 def training(learner: Learner, *, total: int = 6, micro_batch: int | None = None, lr: float = 0.1) -> Training:
-    optimizers = {player: make_optimizers(learner, player, "adamw", lr, 0.0) for player in learner.players}
+    optimizers = {player: make_optimizers(learner, player, Stepping("adamw", lr)) for player in learner.players}
     peaks = {player: [[g["lr"] for g in o.param_groups] for o in made] for player, made in optimizers.items()}
     return Training(
         learner, Options(), views, optimizers, peaks, Facts("text"), 0, Horizon(((0, total),)), micro_batch=micro_batch

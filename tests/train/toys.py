@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seedbed.core.types import Learner, Loss, Views
-from seedbed.train.optim import Ema, clip_, make_optimizers
+from seedbed.train.optim import Ema, Stepping, clip_, make_optimizers
 
 
 class Block(nn.Module):
@@ -78,7 +78,8 @@ class Rig:
     def __init__(self, name: str, *, sparse: bool = False, ema: bool = True, width: int = 16) -> None:
         torch.manual_seed(1)
         self.learner = Toy(sparse=sparse, width=width)
-        self.optimizers: dict[str, list[Optimizer]] = {"model": make_optimizers(self.learner, "model", name, 0.01, 0.1)}
+        how = Stepping(name, 0.01, 0.1)
+        self.optimizers: dict[str, list[Optimizer]] = {"model": make_optimizers(self.learner, "model", how)}
         self.ema = Ema(self.learner, 0.9) if ema else None
 
     def train(self, first: int, last: int, watch: Callable[[int], None] | None = None) -> None:

@@ -1,17 +1,23 @@
 """Every option there is. A flag, a Python argument and a TOML key have the same name and meaning.
 
-None of these classes computes or reads anything: defaults live here, the planner fills in what says "auto" or None.
+None of these classes computes or reads anything: defaults live here, the planner fills in what says "auto" or None,
+and an option that belongs to another one is refused without it.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _open(value: object) -> object:
+    """`auto` is another word for not given."""
+    return None if value == "auto" else value
 
 
 class Section(BaseModel):
@@ -39,10 +45,18 @@ class DataSettings(Section):
 class TrainSettings(Section):
     """How a stage trains. What is None comes from the learner's SETUP, the plan, or the size."""
 
-    optimizer: Literal["auto", "adamw", "muon", "adagrad"] = "auto"
-    lr: Positive | None = Field(None, description="peak learning rate")
-    weight_decay: Annotated[float, Field(ge=0.0)] | None = None
+    optimizer: Literal["auto", "adamw", "adam", "muon", "adagrad", "rmsprop", "sgd"] = "auto"
+    lr: Annotated[Positive | None, BeforeValidator(_open)] = Field(
+        None, description="peak learning rate; auto: the objective's own, or in fine-tuning the best of a few trials"
+    )
+    weight_decay: Annotated[float, Field(ge=0.0)] | None = Field(None, description="of matrices, nothing else decays")
+    momentum: Share | None = Field(None, description="with optimizer = sgd: weight of the past; 0.9 if not given")
+    nesterov: bool = Field(False, description="with optimizer = sgd: take the gradient where momentum would lead")
     warmup: Share = Field(0.05, description="share of the steps with a rising learning rate")
+    schedule: Literal["linear", "cosine", "wsd"] = Field(
+        "linear", description="how the learning rate falls: all the way, or (wsd) only in a cool-down at the end"
+    )
+    cooldown: Share | None = Field(None, description="with schedule = wsd: share of steps that fall; 0.25 if not given")
     clip: Annotated[float, Field(ge=0.0)] = Field(1.0, description="largest gradient norm; 0: no clipping")
     ema: Share = Field(0.0, description="decay of the moving average of the weights; 0: none")
     batch_size: Count | None = Field(None, description="examples of a step, over all micro-batches")
@@ -54,6 +68,22 @@ class TrainSettings(Section):
     evaluations: Count = Field(10, description="how often the validation rows are scored")
     save_every_s: Positive = Field(60.0, description="seconds between checkpoints")
     keep: Count = Field(3, description="checkpoints kept")
+
+    @field_validator("momentum", "nesterov")
+    @classmethod
+    def _of_sgd(cls, value: float | bool | None, info: ValidationInfo) -> float | bool | None:
+        if value not in (None, False) and info.data.get("optimizer", "sgd") != "sgd":
+            raise ValueError("only with optimizer = sgd")
+        if value is True and info.data.get("momentum") == 0.0:
+            raise ValueError("only with momentum above 0")
+        return value
+
+    @field_validator("cooldown")
+    @classmethod
+    def _of_wsd(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("schedule", "wsd") != "wsd":
+            raise ValueError("only with schedule = wsd")
+        return value
 
 
 class ProveSettings(Section):

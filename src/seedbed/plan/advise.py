@@ -17,7 +17,8 @@ from seedbed.core.settings import Settings
 from seedbed.core.types import Setup
 from seedbed.plan import budget
 from seedbed.plan.profile import Profile
-from seedbed.train.assemble import Stage
+from seedbed.train.assemble import Stage, chosen
+from seedbed.train.optim import usual
 
 DEFAULT_MINUTES = 30.0
 SMALL_TRUNKS = ("mlp",)
@@ -170,6 +171,7 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
     wanted = settings.pretrain
     used = _used(machine, trunk, settings)
     optimizer = setup.optimizer if wanted.optimizer == "auto" else wanted.optimizer
+    lr, weight_decay = usual(optimizer, setup)
     batch_size = wanted.batch_size or setup.batch_size
     if setup.items == "whole":
         batch_size = min(batch_size, max(profile.num_examples, 1))
@@ -183,8 +185,8 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
         batch_size=batch_size,
         micro_batch=wanted.micro_batch or batch_size,
         optimizer=optimizer,
-        lr=wanted.lr or setup.lr,
-        weight_decay=setup.weight_decay if wanted.weight_decay is None else wanted.weight_decay,
+        lr=wanted.lr or lr,
+        weight_decay=weight_decay if wanted.weight_decay is None else wanted.weight_decay,
         precision=used.precision,
         threads=used.threads,
         device=machine.device,
@@ -334,14 +336,7 @@ def pretrain_stage(plan: Plan, settings: Settings) -> Stage:
         optimizer=plan.optimizer,
         lr=plan.lr,
         weight_decay=plan.weight_decay,
-        warmup=train.warmup,
-        clip=train.clip,
-        ema=train.ema,
-        freeze=train.freeze,
         steps=plan.steps,
         seed=settings.seed,
-        patience=train.patience,
-        evaluations=train.evaluations,
-        save_every_s=train.save_every_s,
-        keep=train.keep,
+        **chosen(train),
     )

@@ -13,11 +13,13 @@ from seedbed.core.config import validate_options
 from seedbed.core.errors import UsageError
 from seedbed.core.find import find
 from seedbed.core.rng import fold
+from seedbed.core.settings import TrainSettings
 from seedbed.core.types import Facts
 from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
 from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder
-from seedbed.train.optim import Ema, frozen_names, make_optimizers
+from seedbed.train.optim import Ema, Stepping, frozen_names, make_optimizers
+from seedbed.train.schedule import LINEAR
 from seedbed.train.state import Horizon, Training
 
 
@@ -30,6 +32,8 @@ class Stage:
         name: the learner's file name.
         options: of its own Config.
         items, seq_len, batch_size, micro_batch: what a step sees (see core.types.Setup).
+        optimizer, lr, weight_decay, momentum, nesterov, layer_decay: see `Stepping`.
+        warmup, schedule, cooldown: see `schedule`.
         steps: planned number of steps.
         patience: evaluations without progress before stopping; 0 for never.
         evaluations: how often the validation rows are scored.
@@ -51,6 +55,11 @@ class Stage:
     freeze: tuple[str, ...]
     steps: int
     seed: int
+    momentum: float = 0.9
+    nesterov: bool = False
+    layer_decay: float = 1.0
+    schedule: str = LINEAR
+    cooldown: float = 0.25
     patience: int = 0
     evaluations: int = 10
     save_every_s: float = 60.0
@@ -59,6 +68,17 @@ class Stage:
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a checkpoint keeps and compares them."""
         return {**asdict(self), "freeze": list(self.freeze)}
+
+    def stepping(self) -> Stepping:
+        """How its optimisers step."""
+        return Stepping(self.optimizer, self.lr, self.weight_decay, self.momentum, self.nesterov, self.layer_decay)
+
+
+def chosen(train: TrainSettings) -> dict[str, Any]:
+    """What a stage takes from its settings as it is; what was not given keeps the stage's default."""
+    names = {"warmup", "clip", "ema", "freeze", "momentum", "nesterov", "schedule", "cooldown"}
+    names |= {"patience", "evaluations", "save_every_s", "keep"}
+    return train.model_dump(include=names, exclude_none=True)
 
 
 def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Training:
@@ -85,8 +105,7 @@ def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Trai
     config = validate_options(module.config_class, stage.options, f"{stage.kind[:-1]}_options")
     learner = module.learner_class(config, nn.ModuleDict({facts.modality: encoder}), facts)
     optimizers = {
-        player: make_optimizers(learner, player, stage.optimizer, stage.lr, stage.weight_decay, stage.freeze)
-        for player in learner.players
+        player: make_optimizers(learner, player, stage.stepping(), stage.freeze) for player in learner.players
     }
     base_lrs = {
         player: [[float(group["lr"]) for group in optimizer.param_groups] for optimizer in made]
@@ -102,6 +121,8 @@ def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Trai
         seed=stage.seed,
         horizon=Horizon(((0, stage.steps),)),
         warmup=stage.warmup,
+        schedule=stage.schedule,
+        cooldown=stage.cooldown,
         clip=stage.clip,
         micro_batch=stage.micro_batch,
         ema=Ema(learner, stage.ema) if stage.ema else None,

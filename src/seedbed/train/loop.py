@@ -19,7 +19,8 @@ from seedbed.core.device import Machine, autocast
 from seedbed.core.errors import TrainingError, UsageError
 from seedbed.core.rng import fold, keys_for
 from seedbed.core.types import Batch, Learner, Loss, Moment
-from seedbed.train.optim import clip_, eval_frozen_, schedule
+from seedbed.train.optim import clip_, eval_frozen_
+from seedbed.train.schedule import schedule
 from seedbed.train.scoring import Sums
 from seedbed.train.state import Training
 
@@ -37,7 +38,7 @@ class Step(NamedTuple):
         positions: real input positions (tokens, patches or examples) of the batch.
         metrics: name -> mean.
         grad_norm: of the first player, before clipping.
-        lr: learning rate of the first parameter group.
+        lr: learning rate of the first player, the highest where layers differ.
         skipped: whether the update was left out.
         seconds: duration.
     """
@@ -84,8 +85,9 @@ def _one_step(
 ) -> Step:
     learner, step = training.learner, training.step
     _refuse_splitting(training, batch)
-    total = training.horizon.known(step)
-    factor = schedule(training.horizon.progress(step) * total, total, training.warmup)
+    planned = training.horizon.planned
+    place = training.horizon.progress(step) * planned
+    factor = schedule(place, planned, training.warmup, training.schedule, training.cooldown)
     sums = {player: Sums() for player in learner.players}
     norms: list[float] = []
     skipped = False
@@ -115,7 +117,7 @@ def _one_step(
         positions=sum(int(padded.keep.sum()) for padded in batch.inputs.values()),
         metrics={name: value for part in sums.values() for name, value in part.means().items()},
         grad_norm=norms[0],
-        lr=training.base_lrs[first][0][0] * factor,
+        lr=max(peak for peaks in training.base_lrs[first] for peak in peaks) * factor,
         skipped=skipped,
         seconds=time.perf_counter() - started,
     )

@@ -1,27 +1,36 @@
-"""Optimisers, the learning rate over time, clipping and moving averages of a learner's parameters."""
+"""Optimisers, clipping and moving averages of a learner's parameters."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seedbed.core.errors import UsageError, nearest
-from seedbed.core.types import Learner
+from seedbed.core.types import Learner, Setup
 from seedbed.train.row_adagrad import RowAdagrad
 
-OPTIMIZERS = ("adamw", "muon", "adagrad")
+OPTIMIZERS = ("adamw", "adam", "muon", "adagrad", "rmsprop", "sgd")
+# Those whose decay is taken apart from the gradient, which is what a learner's own weight decay is meant for.
+DECOUPLED = ("adamw", "muon")
 BETAS = (0.9, 0.99)
+# A step of the others is about as long as the rate, whatever the gradient; that of SGD is the gradient itself.
+SGD_RATE = 100.0
 
 # What a parameter is to an optimiser.
 SPARSE, HIDDEN, MATRIX, PLAIN = "sparse", "hidden", "matrix", "plain"
 
 _MATRIX_MODULES = (nn.Linear, nn.modules.conv._ConvNd)
 _IN_TRUNK = re.compile(r"encoders\.[^.]+\.trunk\.")
+_LAYER = re.compile(r"trunk\.(?:[^.]+\.)*?(\d+)\.")
+
+Group = dict[str, Any]
 
 
 def frozen_names(learner: Learner, patterns: Iterable[str]) -> frozenset[str]:
@@ -117,70 +126,127 @@ def param_groups(learner: Learner, player: str, freeze: Iterable[str] = ()) -> d
     return groups
 
 
-def make_optimizers(
-    learner: Learner, player: str, name: str, lr: float, weight_decay: float, freeze: Iterable[str] = ()
-) -> list[Optimizer]:
+@dataclass(frozen=True)
+class Stepping:
+    """How the parameters of a player step.
+
+    Attributes:
+        name: one of OPTIMIZERS.
+        lr: peak learning rate of the head, and of everything where layers do not differ.
+        weight_decay: on matrices only.
+        momentum, nesterov: of "sgd".
+        layer_decay: factor of the learning rate from each layer to the one below it; 1: all alike.
+    """
+
+    name: str
+    lr: float
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = False
+    layer_decay: float = 1.0
+
+
+def usual(name: str, setup: Setup) -> tuple[float, float]:
+    """Learning rate and weight decay to start from: the learner's own, changed where they were meant for another."""
+    lr = setup.lr * SGD_RATE if name == "sgd" and setup.optimizer != "sgd" else setup.lr
+    return lr, setup.weight_decay if name in (setup.optimizer, *DECOUPLED) else 0.0
+
+
+def make_optimizers(learner: Learner, player: str, how: Stepping, freeze: Iterable[str] = ()) -> list[Optimizer]:
     """The optimisers of one player; together they hold each of its trainable parameters once.
 
     "adamw" is AdamW. "muon" is Muon on the 2-D weights inside the trunk and AdamW for the rest, with one learning rate
-    because Muon's update is scaled to AdamW's size. "adagrad" is Adagrad throughout, without decay, for which torch
-    has only the coupled form. Tables with sparse gradients are row-wise Adagrad's under every name.
+    because Muon's update is scaled to AdamW's size. "adam", "adagrad", "rmsprop" and "sgd" add the decay to the
+    gradient, as they were published. Tables with sparse gradients are row-wise Adagrad's under every name but "sgd",
+    and never decay.
 
     Args:
         learner: whose parameters.
         player: which of its players.
-        name: "adamw", "muon" or "adagrad".
-        lr: peak learning rate of every group.
-        weight_decay: decoupled, on matrices only.
+        how: name and numbers.
         freeze: patterns of names that do not train.
 
     Raises:
         UsageError: an unknown name, a pattern that matches nothing, or nothing to train.
 
-    Source: Loshchilov and Hutter 2019 (AdamW); Jordan 2024 (Muon); Liu et al. 2025, arXiv:2502.16982 (one learning
-        rate for both); Duchi et al. 2011 (Adagrad).
+    Source: Loshchilov and Hutter 2019 (AdamW); Kingma and Ba 2015 (Adam); Jordan 2024 (Muon); Liu et al. 2025,
+        arXiv:2502.16982 (one learning rate for both); Duchi et al. 2011 (Adagrad); Tieleman and Hinton 2012 (RMSprop);
+        Sutskever et al. 2013 (momentum).
     """
-    if name not in OPTIMIZERS:
+    if how.name not in OPTIMIZERS:
         raise UsageError(
-            f'There is no optimizer "{name}".', cause=nearest(name, OPTIMIZERS), fix=f"One of: {', '.join(OPTIMIZERS)}."
+            f'There is no optimizer "{how.name}".',
+            cause=nearest(how.name, OPTIMIZERS),
+            fix=f"One of: {', '.join(OPTIMIZERS)}.",
         )
     groups = param_groups(learner, player, freeze)
     sparse, hidden = groups[SPARSE], groups[HIDDEN]
     matrices, plain = groups[MATRIX], groups[PLAIN]
-    if name != "muon":
+    if how.name != "muon":
         matrices, hidden = hidden + matrices, []
-    dense = [
-        {"params": parameters, "weight_decay": decay}
-        for parameters, decay in ((matrices, weight_decay), (plain, 0.0))
-        if parameters
-    ]
+    share = lr_shares(learner, how.layer_decay)
     optimizers: list[Optimizer] = []
     if hidden:
-        optimizers.append(torch.optim.Muon(hidden, lr, weight_decay, adjust_lr_fn="match_rms_adamw"))
-    # The fused forms are one pass over memory: ten times faster than the loops on a CPU.
-    if dense and name == "adagrad":
-        optimizers.append(torch.optim.Adagrad(matrices + plain, lr, fused=True))
-    elif dense:
-        optimizers.append(torch.optim.AdamW(dense, lr, BETAS, fused=True))
-    if sparse:
+        made = _by_rate(hidden, share, how.lr, how.weight_decay)
+        optimizers.append(torch.optim.Muon(made, how.lr, how.weight_decay, adjust_lr_fn="match_rms_adamw"))
+    dense = _by_rate(matrices, share, how.lr, how.weight_decay) + _by_rate(plain, share, how.lr, 0.0)
+    if dense:
+        optimizers.append(_dense(how, dense))
+    if sparse and how.name == "sgd":
+        optimizers.append(torch.optim.SGD(_by_rate(sparse, share, how.lr, 0.0), how.lr))
+    elif sparse:
         # Gradients are sparse tensors of checked parts; without this torch warns that it does not check them again.
         torch.sparse.check_sparse_tensor_invariants.disable()
-        optimizers.append(RowAdagrad(sparse, lr))
+        optimizers.append(RowAdagrad(_by_rate(sparse, share, how.lr), how.lr))
     return optimizers
 
 
-def schedule(step: float, total: float, warmup: float) -> float:
-    """The share of the peak learning rate at a step: up in a line, then down in a line to zero at `total`.
+def _dense(how: Stepping, groups: list[Group]) -> Optimizer:
+    # The fused forms are one pass over memory: ten times faster than the loops on a CPU. RMSprop has none.
+    match how.name:
+        case "adam":
+            return torch.optim.Adam(groups, how.lr, BETAS, fused=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, how.lr, foreach=True)
+        case "sgd":
+            return torch.optim.SGD(groups, how.lr, how.momentum, nesterov=how.nesterov, fused=True)
+        case "adagrad":
+            return torch.optim.Adagrad(groups, how.lr, fused=True)
+    return torch.optim.AdamW(groups, how.lr, BETAS, fused=True)
 
-    Args:
-        step: 0 is the first; the last, total - 1, is still above zero.
-        total: steps of the stage.
-        warmup: share of the steps that rise.
+
+def _by_rate(
+    parameters: Iterable[nn.Parameter], share: Mapping[int, float], lr: float, weight_decay: float | None = None
+) -> list[Group]:
+    """Groups of parameters with the same learning rate, in the order in which each rate first occurs."""
+    found: dict[float, Group] = {}
+    for parameter in parameters:
+        rate = lr * share[id(parameter)]
+        group = found.setdefault(rate, {"params": [], "lr": rate})
+        group["params"].append(parameter)
+    return [group if weight_decay is None else {**group, "weight_decay": weight_decay} for group in found.values()]
+
+
+def lr_shares(learner: Learner, layer_decay: float) -> dict[int, float]:
+    """By the parameter's id its share of the learning rate: 1 for heads, less by a factor for each layer below them.
+
+    Layers of an encoder are told by the first number in the name of a trunk's parameter; what comes before the first
+    of them (the stem) is the lowest, what comes after the last (a final norm) belongs to the topmost.
+
+    Source: Howard and Ruder 2018, ULMFiT, section 3.2 (rates by layer); Bao et al. 2022, BEiT, appendix (one factor).
     """
-    rising = round(warmup * total)
-    up = (step + 1) / (rising + 1)
-    down = (total - step) / max(1, total - rising)
-    return max(0.0, min(1.0, up, down))
+    shares = {id(parameter): 1.0 for parameter in learner.parameters()}
+    for encoder in learner.encoders.values():
+        layer_of: dict[int, int] = {}
+        seen: list[str] = []
+        for name, parameter in encoder.named_parameters():
+            number = _LAYER.match(name)
+            if number and number[1] not in seen:
+                seen.append(number[1])
+            layer_of[id(parameter)] = seen.index(number[1]) + 1 if number else len(seen)
+        for key, layer in layer_of.items():
+            shares[key] = layer_decay ** (len(seen) + 1 - layer)
+    return shares
 
 
 def clip_(parameters: Iterable[Tensor], norm: float) -> float:

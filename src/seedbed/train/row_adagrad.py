@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
 EPS = 1e-12
 
@@ -18,13 +19,13 @@ class RowAdagrad(Optimizer):
     of film reviews neither was clearly better.
 
     Args:
-        params: tables (rows, width) with sparse gradients.
+        params: tables (rows, width) with sparse gradients, or groups of them with their own rates.
         lr: step of a row whose gradients have all been alike, at its first step.
     Source: Duchi et al. 2011 (Adagrad); Gupta et al. 2014, "Training highly multiclass classifiers", section 5.2 (one
         rate a row).
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float) -> None:
+    def __init__(self, params: ParamsT, lr: float) -> None:
         super().__init__(params, {"lr": lr})
         for group in self.param_groups:
             for table in group["params"]:

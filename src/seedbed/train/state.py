@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from seedbed.core.settings import Section
 from seedbed.core.types import Batch, Facts, Learner, Moment, Views
 from seedbed.train.optim import Ema
+from seedbed.train.schedule import LINEAR
 
 ViewsOf = Callable[[Batch, Section, Moment], Views]
 
@@ -22,6 +23,11 @@ class Horizon:
     """
 
     cuts: tuple[tuple[int, int], ...]
+
+    @property
+    def planned(self) -> int:
+        """Steps that were planned at first: the schedule is laid out over them, however fast it is gone through."""
+        return self.cuts[0][1]
 
     @property
     def total(self) -> int:
@@ -61,6 +67,7 @@ class Training:
         seed: of everything random.
         step: optimiser steps done.
         horizon: steps to do.
+        warmup, schedule, cooldown: how the learning rate goes, see `schedule`.
         skipped: steps whose update was left out because something was not finite.
         ema: moving average of the weights, if any.
         freeze: patterns of parameter names that do not train.
@@ -76,6 +83,8 @@ class Training:
     seed: int
     horizon: Horizon
     warmup: float = 0.05
+    schedule: str = LINEAR
+    cooldown: float = 0.25
     clip: float = 1.0
     micro_batch: int | None = None
     step: int = 0

@@ -18,6 +18,7 @@ from seedbed.evaluate.baselines import Classic, classic_arms, majority
 from seedbed.evaluate.probes import features, logistic_probe
 from seedbed.evaluate.verdict import Arm
 from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder
+from seedbed.train.optim import usual
 from seedbed.verbs.cells import Cell, Field
 from seedbed.verbs.fit import Recipe, fit, predict_rows
 
@@ -97,7 +98,8 @@ def recipe_of(spec: EncoderSpec, settings: Settings, seed: int) -> Recipe:
     A network without layers needs the higher rates: its word vectors must move from where they are.
     """
     setup = find("tasks", settings.task).setup
-    rates = WORD_RATES if spec.trunk == "bag" else (setup.lr, 3 * setup.lr)
+    lr = usual(settings.finetune.optimizer, setup)[0]
+    rates = WORD_RATES if spec.trunk == "bag" else (lr, 3 * lr)
     return Recipe(
         task=settings.task,
         options=dict(settings.task_options),

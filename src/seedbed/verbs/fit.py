@@ -21,7 +21,8 @@ from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
 from seedbed.evaluate.metrics import Metrics, score
 from seedbed.models.encoder import Encoder, EncoderSpec
-from seedbed.train.assemble import Stage, assemble, loader_of
+from seedbed.train.assemble import Stage, assemble, chosen, loader_of
+from seedbed.train.optim import usual
 from seedbed.train.state import Training
 from seedbed.verbs.drive import Job, drive
 
@@ -30,6 +31,7 @@ EARLY_STOPPING_FROM = 200
 PARTS = 5
 EPOCHS = 20
 LEAST_STEPS, MOST_STEPS = 150, 1000
+LEAST_WARMUP = 0.1
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class Recipe:
         setup = find("tasks", self.task).setup
         batch_size = min(self.settings.batch_size or self.max_batch, num_labels)
         steps = min(max(math.ceil(EPOCHS * num_labels / batch_size), LEAST_STEPS), MOST_STEPS)
-        optimizer = self.settings.optimizer
+        optimizer = setup.optimizer if self.settings.optimizer == "auto" else self.settings.optimizer
+        weight_decay = usual(optimizer, setup)[1]
+        watched = {} if stopping else {"patience": 0, "evaluations": 1}
         return Stage(
             kind="tasks",
             name=self.task,
@@ -71,19 +75,12 @@ class Recipe:
             seq_len=self.settings.seq_len or self.seq_len,
             batch_size=batch_size,
             micro_batch=self.settings.micro_batch,
-            optimizer=setup.optimizer if optimizer == "auto" else optimizer,
+            optimizer=optimizer,
             lr=self.settings.lr or self.lr,
-            weight_decay=setup.weight_decay if self.settings.weight_decay is None else self.settings.weight_decay,
-            warmup=max(self.settings.warmup, 0.1),
-            clip=self.settings.clip,
-            ema=self.settings.ema,
-            freeze=self.settings.freeze,
+            weight_decay=weight_decay if self.settings.weight_decay is None else self.settings.weight_decay,
             steps=steps,
             seed=self.seed,
-            patience=self.settings.patience if stopping else 0,
-            evaluations=self.settings.evaluations if stopping else 1,
-            save_every_s=self.settings.save_every_s,
-            keep=self.settings.keep,
+            **{**chosen(self.settings), "warmup": max(self.settings.warmup, LEAST_WARMUP), **watched},
         )
 
 
