@@ -74,10 +74,10 @@ def test_export_takes_the_out_folder_of_the_run(fake: Fake, tmp_path: Path) -> N
     run = make_run(tmp_path / "r", "pretrain-plays-0a1b")
     (tmp_path / "r" / "data").mkdir()
     assert execute(["export", str(tmp_path / "r"), "--to", "hf", "--out", "hf"]) == 0
-    assert execute(["export", str(run), "--hf", "there"]) == 0
+    assert execute(["export", str(run), "--to", "onnx", "--out", "there"]) == 0
     assert fake.calls == [
-        ("export", (run,), {"to": "hf", "hf": "hf"}),
-        ("export", (run,), {"to": "hf", "hf": "there"}),
+        ("export", (run,), {"to": "hf", "out": "hf"}),
+        ("export", (run,), {"to": "onnx", "out": "there"}),
     ]
 
 

@@ -131,9 +131,9 @@ def test_working_shapes() -> None:
 def test_fit_keeps_the_middle_and_the_channels() -> None:
     wide = np.zeros((1, 4, 12), np.uint8)
     wide[:, :, 4:8] = 200
-    assert (fit(wide, (1, 4, 4)) == 200).all()
-    assert fit(wide, (3, 4, 12)).shape == (3, 4, 12)
-    assert (fit(np.full((3, 4, 4), 77, np.uint8), (1, 4, 4)) == 77).all()
+    assert (fit(wide, (1, 4, 4), SETTINGS) == 200).all()
+    assert fit(wide, (3, 4, 12), SETTINGS).shape == (3, 4, 12)
+    assert (fit(np.full((3, 4, 4), 77, np.uint8), (1, 4, 4), SETTINGS) == 77).all()
 
 
 def test_equal_pixels_are_equal_whatever_the_file(tmp_path: Path) -> None:

@@ -1,22 +1,100 @@
-"""Exports and reports of runs, and what has no class elsewhere."""
+"""Exports and reports of runs, what has no class elsewhere, and the gate that every export passes."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from seedbed.core import extras
+from seedbed.export.tensors import export_safetensors
+from seedbed.verbs import export as verb
 from tests.verbs.conftest import Kept
 from tests.verbs.making import QUICK, Shell, reviews, write_csv
 
 
-def test_a_text_transformer_from_command_to_export(shell: Shell, tmp_path: Path) -> None:
-    data = write_csv(tmp_path / "d" / "t.csv", reviews(40))
-    words = ("--objective", "masked_lm", "--seed", "7", "--out", tmp_path / "r", *QUICK, "--steps", "2")
-    shell.ok("pretrain", data, *words, "--set", "pretrain.batch_size=4", "--set", "pretrain.seq_len=16")
-    told = shell.ok("export", tmp_path / "r", "--to", "hf", "--out", tmp_path / "hf")
-    assert f"folder: {tmp_path / 'hf'}" in told.out
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run whose trunk has a class elsewhere."""
+    from seedbed.cli.app import execute
+
+    root = tmp_path_factory.mktemp("transformer")
+    data = write_csv(root / "d" / "t.csv", reviews(40))
+    words = ["--objective", "masked_lm", "--seed", "7", "--out", str(root / "r"), *QUICK, "--steps", "2"]
+    smaller = ["--set", "pretrain.batch_size=4", "--set", "pretrain.seq_len=16"]
+    assert execute(["pretrain", str(data), *words, *smaller]) == 0
+    return root / "r"
+
+
+@pytest.mark.slow
+def test_a_text_transformer_to_every_format(shell: Shell, transformer: Path, tmp_path: Path) -> None:
+    told = shell.ok("export", transformer, "--to", "hf", "--out", tmp_path / "hf")
+    assert f"folder: {tmp_path / 'hf'}" in told.out and "gate: passed True" in told.out
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["architectures"]
     assert (tmp_path / "hf" / "model.safetensors").is_file() and (tmp_path / "hf" / "tokenizer.json").is_file()
+    gate = json.loads((tmp_path / "hf" / "export.json").read_text())["gate"]
+    assert gate["passed"] and gate["texts_with_equal_ids"] == 24 and gate["largest_difference"] <= 1e-5
+    assert gate["inputs"] == "24 rows of the run"
+    told = shell.ok("export", transformer, "--to", "onnx", "--out", tmp_path / "onnx", "--json")
+    assert told.json["summary"]["files"] == {"encoder.onnx": ["states", "pooled"]}
+    assert told.json["summary"]["gate"]["passed"] and (tmp_path / "onnx" / "tokenizer.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_causal_run_is_checked_as_one(shell: Shell, transformer: Path, tmp_path: Path) -> None:
+    data = transformer.parent / "d" / "t.csv"
+    words = ("--objective", "causal_lm", "--out", tmp_path / "r", *QUICK, "--steps", "2")
+    shell.ok("pretrain", data, *words, "--set", "pretrain.batch_size=4", "--set", "pretrain.seq_len=16")
+    told = shell.ok("export", tmp_path / "r", "--to", "hf", "--out", tmp_path / "hf", "--json")
+    assert told.json["summary"]["class"] == "LlamaForCausalLM" and told.json["summary"]["gate"]["passed"]
+
+
+@pytest.mark.slow
+def test_a_classifier_goes_to_onnx_with_its_head(shell: Shell, texts: Kept, images: Kept, tmp_path: Path) -> None:
+    for kept, classes in ((texts, ["bad", "good"]), (images, ["0", "1", "2"])):
+        out = tmp_path / kept.data.stem
+        told = shell.ok("export", kept.run("finetune"), "--to", "onnx", "--out", out, "--json")
+        assert told.json["summary"]["files"] == {"encoder.onnx": ["states", "pooled"], "model.onnx": ["logits"]}
+        assert told.json["summary"]["classes"] == classes and told.json["summary"]["gate"]["passed"]
+        assert (out / "tokenizer.json").is_file() == kept.data.is_file()
+
+
+def test_safetensors_hold_every_trunk(shell: Shell, texts: Kept, tmp_path: Path) -> None:
+    told = shell.ok("export", texts.run("finetune"), "--to", "safetensors", "--out", tmp_path / "st", "--json")
+    names = {"encoder.safetensors", "head.safetensors", "config.json", "tokenizer.json", "export.json"}
+    assert {path.name for path in (tmp_path / "st").iterdir()} == names
+    gate = told.json["summary"]["gate"]
+    assert gate["passed"] and gate["inputs"] == "24 rows of the run" and gate["largest_difference"] <= 1e-6
+
+
+def test_a_failing_gate_leaves_nothing(
+    shell: Shell, texts: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(*given: Any) -> list[str]:
+        files = export_safetensors(*given)
+        (tmp_path / "st").mkdir(exist_ok=True)
+        for path in tmp_path.glob(".tmp-st-*/encoder.safetensors"):
+            path.write_bytes(path.read_bytes()[:-4])
+        return files
+
+    monkeypatch.setattr(verb, "export_safetensors", forgetful)
+    told = shell.refused(4, "export", texts.run("pretrain"), "--to", "safetensors", "--out", tmp_path / "st")
+    assert "failed its check, and nothing is left" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_library_that_reads_it(
+    shell: Shell, transformer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verb, "missing", lambda extra: ["transformers"])
+    told = shell.ok("export", transformer, "--out", tmp_path / "hf")
+    assert "is not checked: transformers" in told.out and "seedbed[hub]" in told.out
+    assert json.loads((tmp_path / "hf" / "export.json").read_text())["gate"]["passed"] is None
+    monkeypatch.setitem(extras.EXTRAS, "export", ("no_such_package",))
+    told_wrong = shell.refused(4, "export", transformer, "--to", "onnx", "--out", tmp_path / "onnx")
+    assert "pip install 'seedbed[export]'" in told_wrong and not (tmp_path / "onnx").exists()
 
 
 def test_a_trunk_without_a_class_elsewhere(shell: Shell, texts: Kept, images: Kept, tmp_path: Path) -> None:
@@ -27,7 +105,7 @@ def test_a_trunk_without_a_class_elsewhere(shell: Shell, texts: Kept, images: Ke
 
 
 def test_formats_and_targets(shell: Shell, texts: Kept, tmp_path: Path) -> None:
-    assert "There is no format" in shell.refused(2, "export", texts.out, "--to", "onnx", "--out", tmp_path / "hf")
+    assert "There is no format" in shell.refused(2, "export", texts.out, "--to", "h5", "--out", tmp_path / "hf")
     assert "no such run folder" in shell.refused(2, "export", tmp_path / "nothing", "--out", tmp_path / "hf")
 
 

@@ -91,7 +91,7 @@ def _command(verb: Verb) -> Callable[..., int]:
 def _call(verb: Verb, given: dict[str, Any], screen: Screen) -> None:
     """Call `seedbed.verbs.<verb>.<verb>` with what was given and nothing else."""
     from seedbed.core.config import merge, parse_set
-    from seedbed.core.locate import locate_run
+    from seedbed.core.locate import is_foreign, locate_run
     from seedbed.verbs.accepts import ENCODING
 
     # Zero is a value: `--seed 0` must override a file.
@@ -99,14 +99,16 @@ def _call(verb: Verb, given: dict[str, Any], screen: Screen) -> None:
     for silent in ("json", "verbose"):
         values.pop(silent, None)
     positional = [values.pop(name) for name in verb.arguments if name in values]
-    if "run" in verb.arguments:
+    if "run" in verb.arguments and not (verb.foreign and is_foreign(positional[0])):
         positional[0] = locate_run(positional[0], verb.runs)
     tables = parse_set(values.pop("set", []))
     if "labels" in values:
         tables = merge(tables, {"prove": {"labels": _label_counts(values.pop("labels"))}})
+    if "freeze" in values:
+        tables = merge(tables, {"finetune": {"freeze": values.pop("freeze")}})
     if "encoder" in values:
         values["encoder"] = locate_run(values["encoder"], ENCODING)
-    for flag, name in (("to_file", "to"), ("to_format", "to"), ("out_folder", "hf")):
+    for flag, name in (("to_file", "to"), ("to_format", "to"), ("out_folder", "out")):
         if flag in values:
             values[name] = values.pop(flag)
     function = getattr(importlib.import_module(f"seedbed.verbs.{verb.name}"), verb.name)

@@ -45,9 +45,16 @@ FLAGS: dict[str, Argument] = {
     "threads": _flag(int | None, "Processor threads. Default: all cores.", "--threads"),
     "labels": _flag(str | None, "Label counts to compare at, such as 50,200,1000.", "--labels", metavar="N,N,..."),
     "encoder": _flag(str | None, "Reuse the encoder of this run instead of pretraining.", "--from", metavar="RUN"),
+    "freeze": _flag(
+        list[str] | None,
+        "Parameters that do not train, by part of their names: encoder.",
+        "--freeze",
+        metavar="NAME",
+    ),
+    "allow_download": _flag(bool, "Fetch a checkpoint named hf:OWNER/NAME.", "--allow-download"),
     "to_file": _flag(str | None, "Write the answers to a .csv, .jsonl or .parquet file.", "--to", metavar="FILE"),
-    "to_format": _flag(str, "What to write: hf (Hugging Face layout).", "--to", metavar="FORMAT"),
-    "out_folder": _flag(str, "Folder to write the export to.", "--out", "--hf", metavar="FOLDER"),
+    "to_format": _flag(str, "What to write: hf (Hugging Face layout), onnx, or safetensors.", "--to", metavar="FORMAT"),
+    "out_folder": _flag(str, "Folder to write the export to.", "--out", metavar="FOLDER"),
     "config": _flag(str | None, "TOML file with any option.", "--config", panel=HOW, metavar="FILE"),
     "set": _flag(
         list[str] | None,
@@ -60,7 +67,13 @@ FLAGS: dict[str, Argument] = {
     "json": _flag(bool, "One JSON object as the last line of stdout; all else to stderr.", "--json", panel=HOW),
     "verbose": _flag(bool, "Tell every checkpoint; show a traceback on a bug.", "--verbose", panel=HOW),
 }
-DEFAULTS: dict[str, object] = {"dry_run": False, "json": False, "verbose": False, "to_format": "hf"}
+DEFAULTS: dict[str, object] = {
+    "allow_download": False,
+    "dry_run": False,
+    "json": False,
+    "verbose": False,
+    "to_format": "hf",
+}
 REQUIRED = ("out_folder",)
 
 JOB = ("out", "minutes", "steps", "objective", "trunk", "size", "seed", "threads", "config", "set", "dry_run")
@@ -76,6 +89,7 @@ class Verb:
         optional: the arguments among them that may be left out.
         flags: names in FLAGS.
         runs: verbs whose runs fit its RUN argument; empty: all.
+        foreign: whether its RUN may be a checkpoint of another library.
     """
 
     name: str
@@ -83,6 +97,7 @@ class Verb:
     arguments: tuple[str, ...]
     flags: tuple[str, ...]
     runs: tuple[str, ...] = ()
+    foreign: bool = False
     optional: tuple[str, ...] = ()
 
 
@@ -102,7 +117,14 @@ VERBS = (
     ),
     Verb("plan", "What would be trained, how long and why.", ("data",), ("label", *JOB, *TALK)),
     Verb("pretrain", "Train an encoder without labels.", ("data",), ("label", *JOB, *TALK)),
-    Verb("finetune", "Train the encoder of a run with labels.", ("run", "data"), ("label", *JOB, *TALK), ENCODING),
+    Verb(
+        "finetune",
+        "Train the encoder of a run, or of a checkpoint of transformers, with labels.",
+        ("run", "data"),
+        ("label", "freeze", "allow_download", *JOB, *TALK),
+        ENCODING,
+        foreign=True,
+    ),
     Verb(
         "evaluate",
         "Score the model of a run, with intervals.",

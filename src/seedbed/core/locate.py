@@ -10,6 +10,9 @@ from pathlib import Path
 from seedbed.core.errors import DataError, UsageError, nearest
 
 RUN_FILES = ("run.json", "plan.json", "config.toml", "metrics.jsonl")
+# Before the name of a checkpoint that would have to be downloaded.
+HUB = "hf:"
+KERAS = (".h5", ".hdf5", ".keras")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,13 @@ def locate_run(where: str | Path, verbs: Collection[str] = ()) -> Path:
         found=f"It holds: {names}.",
         fix="Give the folder that a run printed last, or the folder given to --out.",
     )
+
+
+def is_foreign(where: str | Path) -> bool:
+    """Whether a RUN argument means weights of another library: a name on the hub, a checkpoint folder, a Keras file."""
+    path = Path(where)
+    named = str(where).startswith(HUB) or path.suffix.lower() in KERAS
+    return named or ((path / "config.json").is_file() and not _is_run(path))
 
 
 def _is_run(folder: Path) -> bool:

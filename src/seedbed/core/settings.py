@@ -34,6 +34,17 @@ class DataSettings(Section):
     unit: Literal["auto", "file", "line", "paragraph"] = Field("auto", description="what one example of a .txt is")
     min_chars: Annotated[int, Field(ge=0)] = Field(1, description="shorter texts are quarantined, in characters")
     image_size: Annotated[int, Field(ge=0)] = Field(0, description="side of the working image in pixels; 0: from data")
+    image_fit: Literal["cover", "stretch", "shorter"] = Field(
+        "cover",
+        description="cover: the middle, cut to shape; stretch: the whole image; shorter: the shorter side brought to "
+        "image_size / image_crop and the middle kept",
+    )
+    image_resample: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = Field(
+        "bicubic", description="filter that resizes images"
+    )
+    image_crop: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="with image_fit = shorter: share of the shorter side that is kept"
+    )
     tokenizer: Literal["auto", "bpe", "char", "word"] = Field("auto", description="auto: what the objective asks for")
     vocab_size: Annotated[int, Field(ge=0)] = Field(0, description="entries of the tokenizer; 0: by amount of text")
     validation_share: Share = Field(0.05, description="share of the training rows held out to watch and to stop")
@@ -108,6 +119,7 @@ class Settings(Section):
     task: str = "classify"
     threads: Annotated[int, Field(ge=0)] = Field(0, description="processor threads; 0: all cores")
     device: str = "auto"
+    allow_download: bool = Field(False, description="fetch a checkpoint named hf:OWNER/NAME; else no network is used")
     data: DataSettings = DataSettings()
     pretrain: TrainSettings = TrainSettings()
     finetune: TrainSettings = TrainSettings(patience=5, evaluations=20)

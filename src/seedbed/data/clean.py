@@ -186,7 +186,7 @@ def _read(
         if (known := found.get(digest)) is not None:
             known.places.append(place)
         else:
-            found[digest] = _Content(reader.fit(content, shape), xxhash.xxh3_64_intdigest(folded), [place])
+            found[digest] = _Content(reader.fit(content, shape, settings), xxhash.xxh3_64_intdigest(folded), [place])
     return list(found.values())
 
 

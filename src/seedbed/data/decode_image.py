@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seedbed.core.settings import Settings
 from seedbed.data.files import reason_of
+from seedbed.data.resize import resized
 from seedbed.data.rows import Raw, Row, Unreadable
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
@@ -156,14 +157,11 @@ def working_shape(rows: Sequence[Row], settings: Settings) -> tuple[tuple[int, .
     return (channels, side, side), told
 
 
-def fit(content: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Bring an image to the working shape: the shorter side is resized, the middle of the longer one kept."""
+def fit(content: np.ndarray, shape: tuple[int, ...], settings: Settings) -> np.ndarray:
+    """Bring an image to the working shape, as `data.image_fit` says: the middle of the longer side is kept, or all."""
     channels, height, width = shape
     if content.shape[1:] != (height, width):
-        flat = content[0] if len(content) == 1 else content.transpose(1, 2, 0)
-        image = ImageOps.fit(Image.fromarray(flat), (width, height), Image.Resampling.BICUBIC)
-        resized = np.asarray(image)
-        content = resized[None] if resized.ndim == 2 else resized.transpose(2, 0, 1)
+        content = resized(content, height, width, settings.data)
     return np.broadcast_to(content, shape) if len(content) < channels else _to_grey(content, channels)
 
 

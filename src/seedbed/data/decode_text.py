@@ -118,7 +118,7 @@ def working_shape(rows: Sequence[Row], settings: Settings) -> tuple[tuple[int, .
     return (), ""
 
 
-def fit(content: str, shape: tuple[int, ...]) -> str:
+def fit(content: str, shape: tuple[int, ...], settings: Settings) -> str:
     """Texts keep their length."""
     return content
 

@@ -30,6 +30,9 @@ from seedbed.data.split import OUT, SPLITS, assign
 from seedbed.data.tokenizer import Tokenizer, load_tokenizer
 from seedbed.data.write import FORMAT, MANIFEST, id_of, write_dataset
 
+# How images were brought to their size: new ones will be, too.
+_RESIZED = ("image_fit", "image_resample", "image_crop")
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -251,6 +254,8 @@ def prepare(
         say("warning", text=f"{strays:,} rows are not used: their groups are also in a stricter split.")
     generation = 1 + max((one.manifest["generation"] for one in relatives), default=0)
     about = {"inputs": inputs, "lineage": lineage, "generation": generation, "seed": settings.seed}
+    if cleaned.modality == "image":
+        about["images"] = {name: value for name, value in settings.data if name in _RESIZED}
     chosen = tokenizer or (tokenizer_kind, settings.data.vocab_size)
     with friendly(root):
         temporary = root / f"{_temporary()}{secrets.token_hex(4)}"

@@ -1,7 +1,8 @@
-"""Tokenizers trained on the user's text: byte-level BPE, words, or characters.
+"""Tokenizers trained on the user's text, byte-level BPE, words, or characters; and those that come with a checkpoint.
 
 Each is a `tokenizers` tokenizer, saved as the tokenizer.json that other libraries read. What is our own is speed: text
-is cut at white space, where none of the three ever joins anything, and every distinct piece is encoded once.
+is cut at white space, where none of the three ever joins anything, and every distinct piece is encoded once. One that
+comes with a checkpoint may join what it likes, so it is given whole texts.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _CHARACTER = r"[\s\S]"
 _CHARACTERS_PER_ENTRY = 2_000
 _DOCUMENT_CAP = 10_000
 _CACHE_CAP = 1 << 20
+_MAX_BYTES = 1 << 27
 
 
 class _Seen:
@@ -64,7 +66,7 @@ class Tokenizer:
     """Text to ids and back; ids 0..4 are special and cannot be spelt by any text.
 
     Attributes:
-        kind: "bpe", "word" or "char".
+        kind: "bpe", "word" or "char"; "hub" for one of a checkpoint, whose special ids are its own.
         backend: the library's tokenizer.
     """
 
@@ -74,8 +76,20 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of entries, the special ones included."""
+        """Number of entries, the special ones included; with gaps among the ids, one more than the largest."""
+        if self.kind == "hub":
+            return max(self.backend.get_vocab().values()) + 1
         return self.backend.get_vocab_size()
+
+    @property
+    def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids that stand before and after every text given to the network; none unless a checkpoint wants them."""
+        encoded = self.backend.encode("a", add_special_tokens=True)
+        special = list(encoded.special_tokens_mask)
+        if all(special):
+            return (), ()
+        low, high = special.index(0), len(special) - special[::-1].index(0)
+        return tuple(encoded.ids[:low]), tuple(encoded.ids[high:])
 
     @property
     def dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
@@ -84,6 +98,11 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Ids of each text, uint16 (or uint32 above 65,536 entries), without special tokens."""
+        if self.kind == "hub":
+            encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            # What leaves no token is one unknown.
+            rows = [encoding.ids or [self._unknown()] for encoding in encoded]
+            return [np.array(ids, dtype=self.dtype) for ids in rows]
         if self.kind == "char":
             table = self._character_table()
             return [table[_codepoints(self.backend.normalizer.normalize_str(text))] for text in texts]
@@ -104,6 +123,10 @@ class Tokenizer:
         # A row ends where its last piece ends; one without a piece, where the row before it does.
         row_ends = np.concatenate([[0], ends])[np.cumsum([len(row) for row in rows])]
         return np.split(ids.astype(self.dtype), row_ends[:-1])
+
+    def _unknown(self) -> int:
+        names = (name for name in ("[UNK]", "<unk>", "<|endoftext|>", "</s>") if self.backend.token_to_id(name))
+        return self.backend.token_to_id(next(names, "")) or 0
 
     def _character_table(self) -> np.ndarray:
         """Id of every code point."""
@@ -127,12 +150,14 @@ class Tokenizer:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a tokenizer.json written by `save`.
+    """Read a tokenizer.json: one written by `save`, or one that came with a checkpoint.
 
     Raises:
-        DataError: the file is missing or is no such tokenizer.
+        DataError: the file is missing, far too large, or no tokenizer.
     """
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read")
         backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises bare Exception
         raise DataError(
@@ -141,6 +166,11 @@ def load_tokenizer(path: Path) -> Tokenizer:
             cause="It is missing, was edited by hand, or was made by other means.",
             fix="Restore it from a copy, or remove its folder and repeat the command that made it.",
         ) from error
+    if [backend.id_to_token(index) for index in range(NUM_SPECIAL)] != list(SPECIAL_NAMES):
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True
+        return Tokenizer("hub", backend)
     if isinstance(backend.model, models.BPE):
         return _tokenizer("bpe", backend)
     return _tokenizer("char" if isinstance(backend.decoder, decoders.Fuse) else "word", backend)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from types import ModuleType
 from typing import Any
@@ -41,11 +42,12 @@ class EncoderSpec:
 
 
 class Encoder(nn.Module):
-    """A stem and a trunk of the same width."""
+    """A stem and a trunk of the same width, and the counts they were built with: what they look up, how they scale."""
 
-    def __init__(self, spec: EncoderSpec, stem: Stem, trunk: nn.Module) -> None:
+    def __init__(self, spec: EncoderSpec, stem: Stem, trunk: nn.Module, facts: Facts) -> None:
         super().__init__()
         self.spec = spec
+        self.facts = facts
         self.width: int = spec.options["width"]
         self.stem = stem
         self.trunk = trunk
@@ -117,9 +119,14 @@ def encoder_of(encoders: nn.ModuleDict, modality: str) -> Encoder:
 
 
 def available_trunks() -> list[str]:
-    """Names of the files of seedbed/models that hold a trunk."""
+    """Names of the files of seedbed/models that hold a trunk which can be made from scratch."""
+    return [name for name, module in _trunk_files().items() if module.STEMS]
+
+
+def _trunk_files() -> dict[str, ModuleType]:
     names = sorted(found.name for found in pkgutil.iter_modules(seedbed.models.__path__))
-    return [name for name in names if "Trunk" in vars(importlib.import_module(f"seedbed.models.{name}"))]
+    modules = {name: importlib.import_module(f"seedbed.models.{name}") for name in names}
+    return {name: module for name, module in modules.items() if "Trunk" in vars(module)}
 
 
 def make_spec(modality: str, trunk: str, size: str, facts: Facts) -> EncoderSpec:
@@ -134,9 +141,9 @@ def make_spec(modality: str, trunk: str, size: str, facts: Facts) -> EncoderSpec
     Raises:
         UsageError: an unknown trunk or size, a trunk that cannot take the modality, or data without a shape.
     """
-    module = _trunk_module(trunk)
+    module = _trunk_module(trunk, available_trunks())
     if modality not in module.STEMS:
-        able = [name for name in available_trunks() if modality in _trunk_module(name).STEMS]
+        able = [name for name, other in _trunk_files().items() if modality in other.STEMS]
         raise UsageError(
             f'The trunk "{trunk}" cannot read {modality}.',
             found=f"It reads: {', '.join(module.STEMS)}.",
@@ -162,9 +169,9 @@ def build_encoder(spec: EncoderSpec, facts: Facts) -> Encoder:
         spec: from `make_spec`, or read back from a model folder.
         facts: the same that the spec was made with: vocabulary, document counts, image shape and pixel statistics.
     """
-    module = _trunk_module(spec.trunk)
+    module = _trunk_module(spec.trunk, _trunk_files())
     config = module.Config(**frozen(spec.options))
-    return Encoder(spec, BY_NAME[spec.stem](facts, spec.stem_width), module.Trunk(config))
+    return Encoder(spec, BY_NAME[spec.stem](facts, spec.stem_width), module.Trunk(config), facts)
 
 
 def frozen(fields: dict[str, Any]) -> dict[str, Any]:
@@ -177,8 +184,7 @@ def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _trunk_module(name: str) -> ModuleType:
-    known = available_trunks()
+def _trunk_module(name: str, known: Collection[str]) -> ModuleType:
     if name not in known:
         raise UsageError(
             f'There is no trunk "{name}".', cause=nearest(name, known), fix=f"Choose --trunk {' or '.join(known)}."

@@ -76,8 +76,8 @@ class PixelDecoder(nn.Module):
 
 
 def make_classifier(trunk: str, modality: str, width: int, num_classes: int) -> nn.Module:
-    """The classification head that the encoder's exported class has; linear where there is no such class."""
-    if trunk == "transformer" and modality == "text":
+    """The classification head that the encoder's exported class has; dense on a checkpoint; else linear."""
+    if trunk == "hub" or (trunk == "transformer" and modality == "text"):
         return PooledClassifier(width, num_classes)
     return LinearClassifier(width, num_classes)
 

@@ -26,12 +26,14 @@ class Config:
         stem_width: channels the stem makes.
         depths: blocks of each stage.
         bottleneck: whether a block is 1x1, 3x3, 1x1 with a quarter of the channels inside, instead of 3x3, 3x3.
+        stride_first: whether a bottleneck's stride stands in its first convolution, as in the paper and in Keras.
     """
 
     width: int
     stem_width: int
     depths: tuple[int, ...]
     bottleneck: bool = False
+    stride_first: bool = False
 
 
 SIZES = {
@@ -64,12 +66,12 @@ class Convolution(nn.Module):
 class Block(nn.Module):
     """Two or three convolutions, added to what came in; a 1x1 convolution makes the shapes equal where they differ."""
 
-    def __init__(self, width_in: int, width: int, stride: int, bottleneck: bool) -> None:
+    def __init__(self, width_in: int, width: int, stride: int, config: Config) -> None:
         super().__init__()
         shapes: tuple[tuple[int, int, int, int], ...] = ((width_in, width, 3, stride), (width, width, 3, 1))
-        if bottleneck:
-            inner = width // BOTTLENECK
-            shapes = ((width_in, inner, 1, 1), (inner, inner, 3, stride), (inner, width, 1, 1))
+        if config.bottleneck:
+            inner, (first, second) = width // BOTTLENECK, (stride, 1) if config.stride_first else (1, stride)
+            shapes = ((width_in, inner, 1, first), (inner, inner, 3, second), (inner, width, 1, 1))
         self.layers = nn.ModuleList(Convolution(*shape) for shape in shapes)
         equal = width_in == width and stride == 1
         self.shortcut = None if equal else Convolution(width_in, width, 1, stride)
@@ -88,7 +90,8 @@ class Trunk(nn.Module):
     Batch statistics couple the examples of a batch while training, so a batch is not split. Initialisation: that of the
     paper, with gains of one, so that every parameter has a gradient.
 
-    Source: He et al. 2016, Deep residual learning; the stride of a bottleneck stands in its 3x3 convolution.
+    Source: He et al. 2016, Deep residual learning; the stride of a bottleneck stands in its 3x3 convolution unless
+    `stride_first` says otherwise.
     """
 
     def __init__(self, config: Config) -> None:
@@ -98,8 +101,8 @@ class Trunk(nn.Module):
         self.stages = nn.ModuleList()
         for index, depth in enumerate(config.depths):
             width, stride = first << index, 1 if index == 0 else 2
-            blocks = [Block(width_in, width, stride, config.bottleneck)]
-            blocks += [Block(width, width, 1, config.bottleneck) for _ in range(depth - 1)]
+            blocks = [Block(width_in, width, stride, config)]
+            blocks += [Block(width, width, 1, config) for _ in range(depth - 1)]
             self.stages.append(nn.Sequential(*blocks))
             width_in = width
 

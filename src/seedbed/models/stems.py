@@ -103,7 +103,7 @@ class Patches(Stem):
     def forward(self, values: Tensor, keep: Tensor) -> tuple[Tensor, Tensor | None]:
         """Project the patches of pixels_BCYX."""
         patches_BND = self.projection(self.normalise(values)).flatten(2).transpose(1, 2)
-        class_B1D = self.class_token.expand(len(values), -1, -1)
+        class_B1D = self.class_token.expand(values.shape[0], -1, -1)  # len() would fix the size of an exported batch
         return torch.cat((class_B1D, patches_BND), dim=1) + self.positions, None
 
     def pool(self, states_BND: Tensor, values: Tensor, keep: Tensor) -> Tensor:
@@ -197,6 +197,31 @@ class Coarse(Fine):
         return F.max_pool2d(x_BDYX, 3, 2, 1), None
 
 
+class Raw(Stem):
+    """Values as they are, for a trunk that embeds them itself; pooled by the mean over real positions."""
+
+    def __init__(self, facts: Facts, width: int) -> None:
+        super().__init__()
+
+    def forward(self, values: Tensor, keep: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The values, and keep_BN where positions can be padded."""
+        return values, keep if keep.dim() == 2 else None
+
+    def pool(self, states_BND: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+        """Mean over real positions of a text, over all of an image."""
+        if keep.dim() != 2:
+            return states_BND.mean(1)
+        return (states_BND * keep[:, :, None]).sum(1) / keep.sum(1, keepdim=True).clamp_min(1)
+
+
+class RawFirst(Raw):
+    """The same, pooled by the state of the first position, where a class token stands."""
+
+    def pool(self, states_BND: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+        """The first state."""
+        return states_BND[:, 0]
+
+
 class Normalise(nn.Module):
     """Pixels to zero mean and unit deviation per channel, by the counts of the training rows."""
 
@@ -241,7 +266,7 @@ def start_convolution_(layer: nn.Conv2d) -> None:
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
-BY_NAME: dict[str, type[Tokens] | type[Patches] | type[Flat] | type[Pixels]] = {
+BY_NAME: dict[str, type[Tokens] | type[Patches] | type[Flat] | type[Pixels] | type[Raw]] = {
     "tokens": Tokens,
     "words": Words,
     "patches": Patches,
@@ -249,4 +274,6 @@ BY_NAME: dict[str, type[Tokens] | type[Patches] | type[Flat] | type[Pixels]] = {
     "pixels": Pixels,
     "fine": Fine,
     "coarse": Coarse,
+    "raw_mean": Raw,
+    "raw_first": RawFirst,
 }

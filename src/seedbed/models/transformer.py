@@ -213,7 +213,8 @@ class Trunk(nn.Module):
 
 def padding_mask(keep_BN: Tensor) -> Tensor | None:
     """A mask over keys of shape (B, 1, 1, N), None where nothing is padded: no mask is the faster path."""
-    if bool(keep_BN.all()):
+    # An exported graph is for all inputs and cannot look at one.
+    if not torch.compiler.is_exporting() and bool(keep_BN.all()):
         return None
     # An example without a single real position attends to everything: a softmax over nothing would be undefined.
     return (keep_BN | ~keep_BN.any(dim=1, keepdim=True))[:, None, None, :]

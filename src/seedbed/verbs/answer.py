@@ -24,6 +24,9 @@ def answer_rows(
 ) -> tuple[np.ndarray, list[str]]:
     """Class probabilities of rows, float64 (I, C), nan where a row cannot be read; and the reasons, "" where it can."""
     decoder = import_module(f"seedbed.data.decode_{model.facts.modality}")
+    # Images are brought to the model's size in the way its training data were.
+    fixed = settings.data.model_copy(update=model.extra.get("images", {}))
+    settings = settings.model_copy(update={"data": fixed})
     contents: list[str | np.ndarray] = []
     reasons = []
     for row in rows:
@@ -34,7 +37,7 @@ def answer_rows(
             content, reason = None, str(error)
         reasons.append(reason)
         if not reason:
-            contents.append(decoder.fit(content, model.facts.image_shape))
+            contents.append(decoder.fit(content, model.facts.image_shape, settings))
     probs_IC = np.full((len(rows), len(model.facts.classes)), np.nan)
     if contents:
         readable = np.array([not reason for reason in reasons])

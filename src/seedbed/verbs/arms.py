@@ -26,6 +26,8 @@ from seedbed.verbs.fit import Recipe, fit, predict_rows
 WHOLE_TEXT = 4096
 MOST_TOKENS = 256
 WORD_RATES = (1e-2, 3e-2)
+# A checkpoint is far from where it began: it is changed in small steps.
+HUB_RATES = (3e-5, 1e-4)
 
 Answering = Callable[[Cell], tuple[np.ndarray, float]]
 
@@ -45,11 +47,12 @@ class Runner:
     required: bool = False
 
 
-def read_length(trunk: str, modality: str) -> int:
+def read_length(spec: EncoderSpec) -> int:
     """Tokens of a text that are read to answer for it; 0 for images."""
-    if modality != "text":
+    if spec.modality != "text":
         return 0
-    return WHOLE_TEXT if trunk == "bag" else MOST_TOKENS
+    most = WHOLE_TEXT if spec.trunk == "bag" else MOST_TOKENS
+    return min(most, spec.options.get("context") or most)
 
 
 def untrained(spec: EncoderSpec, facts: Facts, seed: int) -> Encoder:
@@ -100,11 +103,13 @@ def recipe_of(spec: EncoderSpec, settings: Settings, seed: int) -> Recipe:
     setup = find("tasks", settings.task).setup
     lr = usual(settings.finetune.optimizer, setup)[0]
     rates = WORD_RATES if spec.trunk == "bag" else (lr, 3 * lr)
+    if spec.trunk == "hub" and not settings.finetune.freeze:
+        rates = HUB_RATES
     return Recipe(
         task=settings.task,
         options=dict(settings.task_options),
         settings=settings.finetune,
-        seq_len=read_length(spec.trunk, spec.modality),
+        seq_len=read_length(spec),
         max_batch=setup.batch_size,
         lr=rates[0],
         seed=seed,
@@ -137,7 +142,7 @@ def _fitted(start: Encoder | EncoderSpec, prepared: Prepared, settings: Settings
 
 def _probed(encoder: Encoder, prepared: Prepared, settings: Settings, machine: Machine) -> Answering:
     """A linear probe on features that are computed once for each row."""
-    seq_len = read_length(encoder.spec.trunk, prepared.modality)
+    seq_len = read_length(encoder.spec)
     place: dict[int, int] = {}
     blocks: list[np.ndarray] = []
 

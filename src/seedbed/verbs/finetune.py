@@ -9,20 +9,19 @@ from typing import Any, Unpack
 import numpy as np
 
 from seedbed.core.device import Machine
-from seedbed.core.locate import locate_run
 from seedbed.core.rng import fold
 from seedbed.core.types import Say, silent
 from seedbed.data.clean import require_labels
 from seedbed.data.store import Prepared
 from seedbed.evaluate.metrics import score
 from seedbed.train.state import Training
-from seedbed.verbs.accepts import ENCODING
 from seedbed.verbs.arms import recipe_of
 from seedbed.verbs.drive import drive
 from seedbed.verbs.fit import EARLY_STOPPING_FROM, fit_job, holdout, predict_rows
 from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working, write_start
-from seedbed.verbs.model import NETWORK, load_pretrained, save_network
+from seedbed.verbs.model import NETWORK, require_fit, save_network
 from seedbed.verbs.options import Options, Result
+from seedbed.verbs.start import open_start
 
 
 def finetune(
@@ -35,12 +34,13 @@ def finetune(
     dry_run: bool = False,
     **options: Unpack[Options],
 ) -> Result:
-    """Train the encoder of a run on the labelled rows of the data.
+    """Train the encoder of a run, or of a checkpoint, on the labelled rows of the data.
 
     Test rows are scored once, at the end. From 200 labels on, training stops early by a fifth of the labels held out.
 
     Args:
-        run: a run folder with an encoder, or an --out folder.
+        run: a run folder with an encoder, or an --out folder; or a checkpoint folder of transformers ("hf:OWNER/NAME"
+            with allow_download), whose tokenizer or image size then become those of the data.
         data: path, glob, arrays or rows, with labels.
         out: folder for runs and prepared data.
         say: listener to events.
@@ -50,40 +50,39 @@ def finetune(
     Returns: the run folder; `model/` in it answers.
 
     Raises:
-        DataError: the data have no labels, or are of another modality than the encoder.
+        DataError: the data have no labels, or are of another modality than the encoder; what `open_start` refuses.
     """
-    ground = stand(data, out, say, options)
+    start = open_start(run, options, say)
+    source, model = start.source, start.model
+    ground = stand(data, out, say, options, *start.layers)
     require_labels(ground.cleaned)
-    source = locate_run(run, ENCODING)
-    model = load_pretrained(source, ground.cleaned)
+    require_fit(model, source, ground.cleaned)
     if dry_run:
         return Result(None, {"encoder": str(source), "labels": ground.cleaned.classes})
-    kind = model.tokenizer.kind if model.tokenizer else ""
-    prepared = prepare_for(ground, kind, model.tokenizer)
+    prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)
     rows = labelled_rows(prepared)
     recipe = recipe_of(model.encoder.spec, ground.settings, fold(ground.settings.seed, "finetune"))
-    fitting, held = holdout(rows, prepared.labels, prepared.ids, recipe.seed)
     stopping = len(rows) >= EARLY_STOPPING_FROM and ground.settings.finetune.patience > 0
-    stage = recipe.stage(len(fitting if stopping else rows), stopping=stopping)
-    planned = {"encoder": str(source), "stage": stage.to_json()}
+    learn, watch = holdout(rows, prepared.labels, prepared.ids, recipe.seed) if stopping else (rows, None)
+    stage = recipe.stage(len(learn), stopping=stopping)
+    also = {"encoder": str(source.resolve()), **start.identity()}
+    planned = also | {"encoder": str(source), "stage": stage.to_json()}
     reasons = [f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples."]
     say("plan", plan=planned | {"steps": stage.steps, "batch_size": stage.batch_size}, reasons=reasons)
-    with working("finetune", ground, encoder=str(source.resolve())) as folder:
+    with working("finetune", ground, **also) as folder:
         if folder.status() == "finished":
             return finished(folder, say)
         write_start(folder, ground, prepared, planned)
-        learn, watch = (fitting, held) if stopping else (rows, None)
         job = replace(
             fit_job(model.encoder, prepared, learn, watch, recipe, ground.machine),
             run=folder,
             identity={"dataset_id": prepared.dataset_id},
         )
         drive(job, say)
-        training = job.training
         extra = {"kind": NETWORK, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
-        save_network(folder.folder / "model", training, prepared, extra)
-        summary = {"labels": len(rows), "steps": training.step}
-        summary |= _scored(training, prepared, recipe.seq_len, ground.machine)
+        save_network(folder.folder / "model", job.training, prepared, extra)
+        summary = {"labels": len(rows), "steps": job.training.step}
+        summary |= _scored(job.training, prepared, recipe.seq_len, ground.machine)
         return conclude(folder, ground, summary)
 
 

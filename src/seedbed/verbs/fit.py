@@ -159,6 +159,11 @@ def fit_job(
     """The stage that trains a task on rows, stopping early by held-out ones where there are some."""
     counts = np.bincount(prepared.labels[rows], minlength=len(prepared.facts.classes))
     facts = replace(prepared.facts, class_counts=tuple(int(count) for count in counts))
+    if isinstance(start, Encoder):
+        # What the encoder looks up and how it scales is its own, whatever the new data are like.
+        own = ("vocab_size", "token_counts", "document_counts", "num_documents", "channel_mean", "channel_std")
+        shape = (start.facts.image_shape[0], *facts.image_shape[1:])
+        facts = replace(facts, image_shape=shape, **{name: vars(start.facts)[name] for name in own})
     stage = recipe.stage(len(rows), stopping=held is not None)
     training = assemble(stage, facts, deepcopy(start))
     loader = loader_of(stage, prepared, rows)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seedbed.core.config import Resolved, dump_toml
+from seedbed.core.config import Layer, Resolved, dump_toml
 from seedbed.core.device import Machine, configure, detect
 from seedbed.core.errors import DataError, UsageError
 from seedbed.core.runs import RECORD, Run, environment, fingerprint, open_run, write_atomic
@@ -59,14 +59,21 @@ class Ground:
         return None if seconds is None else self.started + seconds * share
 
 
-def stand(data: Any, out: str | Path, say: Say, options: Options) -> Ground:
+def stand(data: Any, out: str | Path, say: Say, options: Options, *planned: Layer) -> Ground:
     """Resolve the options, understand and clean the data, look at the machine.
+
+    Args:
+        data: path, glob, arrays or rows.
+        out: folder of runs and prepared data.
+        say: listener to events.
+        options: see `Options`.
+        planned: settings for what the user left open.
 
     Raises:
         UsageError, DataError: what the user can mend.
     """
     started = time.monotonic()
-    resolved = resolve_options(options)
+    resolved = resolve_options(options, *planned)
     settings = resolved.settings
     if settings.minutes is not None and settings.steps is not None and "flag" in resolved.origins["steps"]:
         say("warning", text="Both --minutes and --steps: the steps are exact, the minutes bound everything else.")

@@ -55,7 +55,7 @@ def save_network(folder: Path, training: Training, prepared: Prepared, extra: di
     """Write a trained task: its encoder, its head and the tokenizer."""
     learner = training.learner
     head = learner.get_submodule("head")
-    told = {**extra, **_tokenizer_hash(prepared)}
+    told = {**extra, **_tokenizer_hash(prepared), "images": prepared.manifest.get("images", {})}
     save_model(folder, encoder_of(learner.encoders, prepared.modality), training.facts, head=head, extra=told)
     _save_tokenizer(folder, prepared)
 
@@ -84,13 +84,28 @@ def load_model(folder: Path) -> Model:
     return Model(encoder, facts, tokenizer, training, extra)
 
 
+def load_encoder_of(run: Path) -> Model:
+    """The encoder of a run as pretraining left it."""
+    return load_model(run / "encoder" if (run / "encoder").exists() else run / "model")
+
+
 def load_pretrained(run: Path, cleaned: Cleaned) -> Model:
     """The encoder of a run as pretraining left it, for data that it can read.
 
     Raises:
         DataError: the data are of another modality, or their images of another shape.
     """
-    model = load_model(run / "encoder" if (run / "encoder").exists() else run / "model")
+    model = load_encoder_of(run)
+    require_fit(model, run, cleaned)
+    return model
+
+
+def require_fit(model: Model, run: Path, cleaned: Cleaned) -> None:
+    """Refuse data that an encoder cannot read.
+
+    Raises:
+        DataError: the data are of another modality, or their images of another shape.
+    """
     if model.facts.modality != cleaned.modality:
         raise DataError(
             f"The encoder of {run} reads {model.facts.modality}, these data are {cleaned.modality}.",
@@ -98,13 +113,14 @@ def load_pretrained(run: Path, cleaned: Cleaned) -> Model:
             fix="Give data of the encoder's kind, or pretrain another encoder.",
         )
     shape = cleaned.raw.shape[1:] if isinstance(cleaned.raw, np.ndarray) else model.facts.image_shape
+    if model.extra.get("foreign") and shape[0] in (1, model.facts.image_shape[0]):
+        return  # networks made for photographs take any size, and grey for colour
     if shape != model.facts.image_shape:
         raise DataError(
             f"The encoder of {run} reads images of {_shown(model.facts.image_shape)}, these are {_shown(shape)}.",
             cause="The working size and the channels of images are fixed when an encoder is pretrained.",
             fix=f"Try --set data.image_size={model.facts.image_shape[1]}, or pretrain another encoder.",
         )
-    return model
 
 
 def _shown(shape: tuple[int, ...]) -> str:

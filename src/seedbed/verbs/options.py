@@ -26,6 +26,7 @@ class Options(TypedDict, total=False):
     task: str | None
     threads: int | None
     device: str | None
+    allow_download: bool | None
     data: Mapping[str, Any]
     pretrain: Mapping[str, Any]
     finetune: Mapping[str, Any]

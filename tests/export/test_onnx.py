@@ -1,0 +1,74 @@
+"""ONNX files compute what the networks compute, for batches and lengths that were never traced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from seedbed.core.errors import UsageError
+from seedbed.core.types import Task
+from seedbed.export.onnx import Logits, States, export_onnx
+from seedbed.models.encoder import Encoder, build_encoder, make_spec
+from seedbed.tasks.classify import Classify, Config
+from tests.export.making import facts_of, livened, words
+
+SHAPES = [(1, 1), (1, 9), (4, 30), (7, 2)]
+TRUNKS = [pytest.param("text", "bag"), pytest.param("image", "mlp")]
+# A transformer takes the exporter several seconds.
+SLOW_TRUNKS = [
+    pytest.param("text", "transformer", marks=pytest.mark.slow),
+    pytest.param("image", "transformer", marks=pytest.mark.slow),
+]
+
+
+def encoder_of(modality: str, trunk: str) -> Encoder:
+    facts = facts_of(modality, words())
+    return livened(build_encoder(make_spec(modality, trunk, "nano", facts), facts))
+
+
+def run(path: Path, **given: torch.Tensor) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {name: value.numpy() for name, value in given.items()})
+
+
+@pytest.mark.parametrize(("modality", "trunk"), TRUNKS + SLOW_TRUNKS)
+@torch.no_grad()
+def test_encoder_and_classifier(modality: str, trunk: str, tmp_path: Path) -> None:
+    encoder = encoder_of(modality, trunk)
+    facts = facts_of(modality, words())
+    counted = type(facts)(**{**vars(facts), "classes": ("a", "b", "c"), "class_counts": (1, 2, 3)})
+    task: Task = Classify(Config(), nn.ModuleDict({modality: encoder}), counted).eval()
+    names = export_onnx(States(encoder), facts, tmp_path / "encoder.onnx", 1024)
+    assert names == ["states", "pooled"]
+    assert export_onnx(Logits(task), facts, tmp_path / "model.onnx", 1024) == ["logits"]
+    for size, length in SHAPES:
+        if modality == "text":
+            values = torch.randint(5, facts.vocab_size, (size, length))
+            mask = (torch.arange(length) < torch.randint(1, length + 1, (size, 1))).long()
+            given, ours = {"input_ids": values, "attention_mask": mask}, States(encoder)(values, mask)
+        else:
+            values, mask = torch.randint(0, 256, (size, *facts.image_shape), dtype=torch.uint8), None
+            given, ours = {"pixels": values}, States(encoder)(values)
+        states, pooled = run(tmp_path / "encoder.onnx", **given)
+        real = torch.ones(ours[0].shape[:2], dtype=torch.bool) if mask is None else mask > 0
+        assert float((torch.from_numpy(states) - ours[0])[real].abs().max()) <= 1e-5
+        assert float((torch.from_numpy(pooled) - ours[1]).abs().max()) <= 1e-5
+        (logits,) = run(tmp_path / "model.onnx", **given)
+        assert float((torch.from_numpy(logits) - Logits(task)(values, mask)).abs().max()) <= 1e-5
+
+
+def test_what_the_exporter_does_not_know_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = encoder_of("image", "mlp")
+
+    def data_dependent(values: torch.Tensor, keep: torch.Tensor, causal: bool = False) -> torch.Tensor:
+        return torch.zeros(1, 1, 1) if bool((values > 3).all()) else torch.ones(1, 1, 1)
+
+    monkeypatch.setattr(encoder, "forward", data_dependent)
+    with pytest.raises(UsageError, match="does something that the ONNX exporter does not know") as caught:
+        export_onnx(States(encoder), facts_of("image", words()), tmp_path / "encoder.onnx")
+    assert "safetensors" in caught.value.fix and caught.value.found
