@@ -51,3 +51,12 @@ class World:
             own = level + effect_S[:, None] + self.item * noise(1, num_items) + self.cell * noise(num_draws, num_items)
             correct.append(shared + own > 0)
         return correct, effects
+
+
+def blobs(num: int, seed: int, num_classes: int = 3, apart: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Features around one centre a class, and their classes."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(num) % num_classes
+    x = rng.standard_normal((num, 20))
+    x[np.arange(num), y] += apart
+    return x, y

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,9 @@ from seedbed.verbs.options import Options
 ROWS = [{"text": f"words of text {row}", "label": str(row % 2)} for row in range(8)]
 
 
-def stood(out: Path, spent_s: float = 0.0, **options: object) -> Ground:
+def stood(out: Path, spent_s: float = 0.0, **options: Any) -> Ground:
     """Ground on a few rows, of a process that began so many seconds ago."""
-    given: Options = {"label": "label", "threads": 1, **options}  # type: ignore[typeddict-item]  # by the tests
+    given: Options = {"label": "label", "threads": 1, **options}  # type: ignore[typeddict-item]
     made = ground.stand(ROWS, out, silent, given)
     return Ground(**{**vars(made), "started": time.monotonic() - spent_s})
 
@@ -34,7 +35,7 @@ def seconds_of(out: Path) -> float:
     [({"minutes": 2}, 120.0), ({}, 1800.0), ({"steps": 5}, None), ({"steps": 5, "minutes": 2}, 120.0)],
 )
 def test_the_time_of_a_command_is_bounded_unless_steps_alone_were_asked_for(
-    tmp_path: Path, options: dict[str, object], bound: float | None
+    tmp_path: Path, options: dict[str, Any], bound: float | None
 ) -> None:
     made = stood(tmp_path, **options)
     deadline = made.deadline(0.5)

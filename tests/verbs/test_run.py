@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.verbs.making import CHEAP_PROOF, QUICK, Shell, reviews, tree, write_csv
@@ -93,3 +94,31 @@ def test_label_counts_that_cannot_be(
 ) -> None:
     told = shell.refused(code, "run", given, "--label", "label", "--labels", labels, "--out", tmp_path, *WORDS)
     assert part in told
+
+
+def test_a_classic_winner_is_kept_and_serves(shell: Shell, tmp_path: Path) -> None:
+    """One telling word among hundreds that say nothing: TF-IDF finds it, a network of five steps does not."""
+    draw = np.random.default_rng(0)
+    words = [f"word{number}" for number in range(300)]
+    rows = []
+    for row in range(160):
+        chosen = [*draw.choice(words, 20), "splendid" if row % 2 else "dreadful"]
+        draw.shuffle(chosen)
+        rows.append((" ".join(chosen), "good" if row % 2 else "bad", "test" if row >= 100 else "train"))
+    data, out = write_csv(tmp_path / "t.csv", rows, ("text", "label", "split")), tmp_path / "r"
+    arms = ("--set", "prove.draws=2", "--set", "prove.arms=['majority', 'tfidf', 'frozen+probe']", "--labels", "80")
+    told = shell.ok("run", data, "--label", "label", "--out", out, *QUICK, "--steps", "5", *arms, "--json").json
+    assert told["summary"]["model"] == {"arm": "tfidf", "labels": 100} and told["verdict"]["outcome"] == "did not pay"
+    answers = shell.ok("predict", out, "a splendid film", "a dreadful film", "--json").json["summary"]["predictions"]
+    assert [answer["label"] for answer in answers] == ["good", "bad"]
+    assert shell.ok("evaluate", out, data, "--label", "label", "--json").json["summary"]["accuracy"] > 0.9
+    # The encoder is still there for whoever builds on it; a comparison around it keeps none of its own.
+    shell.ok("finetune", out, data, "--label", "label", "--out", out, "--dry-run")
+    assert (next(out.glob("run-*")) / "encoder" / "model.safetensors").is_file()
+    shell.ok("prove", data, "--label", "label", "--from", out, "--out", tmp_path / "p", *QUICK, *arms)
+    assert "holds no encoder" in shell.refused(3, "export", tmp_path / "p", "--out", tmp_path / "hf2")
+    path = next((tmp_path / "p").glob("prove-*/model/model.safetensors"))
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    assert "does not match" in shell.refused(3, "predict", tmp_path / "p", "a splendid film")

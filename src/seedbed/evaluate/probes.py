@@ -1,44 +1,18 @@
-"""What features are worth: a linear probe on few labels, and whether features have collapsed.
-
-Every arm that ends in a linear classifier, the classic ones too, ends in `logistic_probe`: the same recipe, the same
-way to choose its strength, the same estimate on training labels. Features are centred and scaled by one number, so
-that rows have unit length on average. Scaling each feature by itself blows up directions in which data hardly vary: in
-trials it cost 0 to 2 points on images and 5 to 11 on LSA features.
-"""
+"""What an encoder's features are worth, and whether they have collapsed; linear probes themselves are in `linear`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from seedbed.core.device import Machine, autocast
 from seedbed.core.types import NO_LABEL
 from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
+from seedbed.evaluate.linear import scaled
 from seedbed.models.encoder import Encoder
 
-# From so many labels on, choices are made by cross-validation; below, it would choose by noise.
-ENOUGH = 200
-FOLDS = 5
-# Beyond so many labels one held-out fold tells enough, and five fits would be slow.
-MANY = 3000
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)
-FIXED_STRENGTH = 10.0
 FEATURE_BATCH = 64
-
-Features = Any  # a dense array (rows, F) or a scipy.sparse matrix of that shape
-Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-class Selection(NamedTuple):
-    """What training labels alone tell of a recipe: shares and nats on held-out folds."""
-
-    accuracy: float
-    log_loss: float
 
 
 @torch.no_grad()
@@ -69,120 +43,24 @@ def features(encoder: Encoder, prepared: Prepared, rows: np.ndarray, machine: Ma
     return x_ID
 
 
-def logistic_probe(
-    train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, num_classes: int, seed: int
-) -> tuple[np.ndarray, float]:
-    """Multinomial logistic regression on features, regularised by a recipe or, from 200 labels on, by choice.
+class Pooled:
+    """An encoder's features of rows, computed once for each row; arguments as in `features`."""
 
-    Args:
-        train_x: features (n, F) of the labelled rows.
-        train_y: their class indices.
-        test_x: features (I, F) to answer for.
-        num_classes: C; a class without a label gets probability 0.
-        seed: of the folds.
+    def __init__(self, encoder: Encoder, prepared: Prepared, machine: Machine, seq_len: int) -> None:
+        self.encoder, self.prepared, self.machine, self.seq_len = encoder, prepared, machine, seq_len
+        self._place: dict[int, int] = {}
+        self._kept: list[np.ndarray] = []
 
-    Returns:
-        probs_IC, and the accuracy estimated on held-out folds of the training labels.
-    """
-    train_x, test_x = scaled(train_x, train_x), scaled(train_x, test_x)
-    strengths = STRENGTHS if len(train_y) >= ENOUGH else (FIXED_STRENGTH,)
-    return strongest(train_x, train_y, test_x, num_classes, seed, strengths)
-
-
-def logistic_weights(
-    train_x: np.ndarray, train_y: np.ndarray, num_classes: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The model of `logistic_probe` as weights (C, F) and biases (C,) on features as they are; classes need a label."""
-    x_ID = scaled(train_x, train_x)
-    strengths = STRENGTHS if len(train_y) >= ENOUGH else (FIXED_STRENGTH,)
-
-    def fit_with(strength: float) -> Fit:
-        return lambda learn, answer: linear(x_ID[learn], train_y[learn], x_ID[answer], num_classes, strength)
-
-    best = choose([fit_with(strength) for strength in strengths], train_y, seed)[0] if len(strengths) > 1 else 0
-    model = LogisticRegression(C=strengths[best], max_iter=10_000).fit(x_ID, train_y)
-    assert np.array_equal(model.classes_, np.arange(num_classes)), "a class has no label"
-    weight_CD, bias_C = model.coef_, model.intercept_
-    if num_classes == 2:
-        weight_CD, bias_C = np.concatenate([-weight_CD, weight_CD]) / 2, np.concatenate([-bias_C, bias_C]) / 2
-    # `scaled` is affine: its centre and its one factor go into the weights.
-    mean_D = train_x.mean(axis=0, dtype=np.float64)
-    factor = max(float(np.sqrt(((train_x - mean_D) ** 2).sum(axis=1).mean())), 1e-12)
-    return weight_CD / factor, bias_C - (weight_CD / factor) @ mean_D
-
-
-def strongest(
-    train_x: Features, train_y: np.ndarray, test_x: Features, num_classes: int, seed: int, strengths: Sequence[float]
-) -> tuple[np.ndarray, float]:
-    """As `logistic_probe`, on features as they are (dense or sparse), with the strengths to choose from."""
-
-    def fit_with(strength: float) -> Fit:
-        return lambda learn, answer: linear(train_x[learn], train_y[learn], train_x[answer], num_classes, strength)
-
-    best, selection = choose([fit_with(strength) for strength in strengths], train_y, seed)
-    return linear(train_x, train_y, test_x, num_classes, strengths[best]), selection
-
-
-def choose(fits: Sequence[Fit], train_y: np.ndarray, seed: int) -> tuple[int, float]:
-    """Index of the recipe with the least cross-validated log-loss, and its cross-validated accuracy.
-
-    Log-loss is less noisy than accuracy, and so the accuracy told is hardly the luckiest of several.
-    """
-    found = [cross_validate(fit, train_y, seed) for fit in fits]
-    best = min(range(len(fits)), key=lambda index: found[index].log_loss)
-    return best, found[best].accuracy
-
-
-def scaled(reference: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Centre by the reference rows and divide by the root mean square of their lengths, float64."""
-    mean = reference.mean(axis=0, dtype=np.float64)
-    length = np.sqrt(((reference - mean) ** 2).sum(axis=1).mean())
-    result: np.ndarray = (x - mean) / max(float(length), 1e-12)
-    return result
-
-
-def linear(x: Features, y: np.ndarray, test_x: Features, num_classes: int, strength: float) -> np.ndarray:
-    """Probabilities (I, C) of one logistic regression; `strength` is the inverse of the L2 penalty."""
-    present = np.unique(y)
-    probs_IC = np.zeros((test_x.shape[0], num_classes))
-    if len(present) == 1:
-        probs_IC[:, present] = 1.0
-        return probs_IC
-    model = LogisticRegression(C=strength, max_iter=10_000).fit(x, y)
-    probs_IC[:, present] = model.predict_proba(test_x)
-    return probs_IC
-
-
-def cross_validate(fit: Fit, train_y: np.ndarray, seed: int) -> Selection:
-    """Score a recipe on held-out folds of the training labels; the same folds for every recipe and arm.
-
-    Args:
-        fit: (rows to learn from, rows to answer for) -> probabilities of the latter.
-        train_y: class indices.
-        seed: of the folds.
-
-    Returns:
-        Accuracy and log-loss over all folds, or over the first only when labels are many.
-    """
-    fold_of = _folds(train_y, seed)
-    held = [np.flatnonzero(fold_of == part) for part in range(1 if len(train_y) > MANY else FOLDS)]
-    right, nats, count = 0.0, 0.0, 0
-    for answer in (rows for rows in held if 0 < len(rows) < len(train_y)):
-        probs = fit(np.setdiff1d(np.arange(len(train_y)), answer), answer)
-        truth = train_y[answer]
-        right += float((probs.argmax(axis=1) == truth).sum())
-        nats -= float(np.log(np.clip(probs[np.arange(len(truth)), truth], 1e-6, None)).sum())
-        count += len(answer)
-    assert count, "cross-validation needs two labelled rows"
-    return Selection(right / count, nats / count)
-
-
-def _folds(y: np.ndarray, seed: int) -> np.ndarray:
-    """Stratified folds: shuffled, sorted by class, dealt in turn."""
-    order = np.random.default_rng(seed).permutation(len(y))
-    fold_of = np.empty(len(y), dtype=np.int64)
-    fold_of[order[np.argsort(y[order], kind="stable")]] = np.arange(len(y)) % FOLDS
-    return fold_of
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Features, float32 (rows, D)."""
+        new = np.array([row for row in dict.fromkeys(rows.tolist()) if row not in self._place], np.int64)
+        if len(new):
+            start = len(self._place)
+            self._place |= {row: start + index for index, row in enumerate(new.tolist())}
+            block = features(self.encoder, self.prepared, new, self.machine, self.seq_len)
+            self._kept = [np.concatenate([*self._kept, block])]
+        found: np.ndarray = self._kept[0][[self._place[row] for row in rows.tolist()]]
+        return found
 
 
 def neighbour_accuracy(x_ID: np.ndarray, labels_I: np.ndarray, neighbours: int = 5) -> float:

@@ -40,22 +40,23 @@ def save_model(
     tensors = {f"encoder.{name}": _plain(tensor) for name, tensor in encoder.state_dict().items()}
     if head is not None:
         tensors |= {f"head.{name}": _plain(tensor) for name, tensor in head.state_dict().items()}
+    about = {"spec": asdict(encoder.spec), "head": head is not None}
+    write_folder(folder, tensors, {**about, "facts": asdict(facts), "extra": extra or {}})
+
+
+def write_folder(folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write the files of any model: its tensors, and a manifest that names their hash beside what it is `about`.
+
+    Raises:
+        MachineError: no room or no permission.
+    """
     content = safetensors.torch.save(tensors)
     with friendly(folder):
         folder.mkdir(parents=True, exist_ok=True)
     # Weights first: the manifest names their hash, so a crash in between is noticed and never loads half a model.
     write_atomic(folder / WEIGHTS, content)
-    write_json(
-        folder / MANIFEST,
-        {
-            "format": FORMAT,
-            "spec": asdict(encoder.spec),
-            "facts": asdict(facts),
-            "head": head is not None,
-            "weights": {"bytes": len(content), "xxh3_128": xxhash.xxh3_128_hexdigest(content)},
-            "extra": extra or {},
-        },
-    )
+    weights = {"bytes": len(content), "xxh3_128": xxhash.xxh3_128_hexdigest(content)}
+    write_json(folder / MANIFEST, {"format": FORMAT, **about, "weights": weights})
 
 
 def load_encoder(folder: Path) -> tuple[Encoder, Facts, dict[str, Any]]:
@@ -67,8 +68,14 @@ def load_encoder(folder: Path) -> tuple[Encoder, Facts, dict[str, Any]]:
     Raises:
         DataError: a file is missing, damaged, or from another version.
     """
-    manifest = _manifest(folder)
-    facts = Facts(**frozen(manifest["facts"]))
+    manifest = read_manifest(folder)
+    if "spec" not in manifest:
+        raise DataError(
+            f"{folder} holds no encoder.",
+            cause="The best model of its run was none of pretraining's.",
+            fix="Give a run that pretrained an encoder: of `seedbed pretrain`, or of `seedbed run`.",
+        )
+    facts = facts_of(manifest)
     # Initial weights are drawn and then overwritten; the caller's random state shall not notice.
     with torch.random.fork_rng(devices=[]):
         encoder = build_encoder(EncoderSpec(**manifest["spec"]), facts)
@@ -82,7 +89,7 @@ def load_head_(folder: Path, head: nn.Module) -> None:
     Raises:
         DataError: the folder holds no head, or one of another shape, or is damaged.
     """
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     if not manifest["head"]:
         raise DataError(
             f"{folder} holds an encoder without a head.",
@@ -92,7 +99,17 @@ def load_head_(folder: Path, head: nn.Module) -> None:
     _load_part_(head, folder, manifest, "head.")
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def facts_of(manifest: dict[str, Any]) -> Facts:
+    """The facts a manifest holds."""
+    return Facts(**frozen(manifest["facts"]))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a model folder says of itself.
+
+    Raises:
+        DataError: there is none, it is damaged, or from another version.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(
@@ -110,7 +127,12 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _load_part_(module: nn.Module, folder: Path, manifest: dict[str, Any], prefix: str) -> None:
+def read_tensors(folder: Path, manifest: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a model folder, every byte verified.
+
+    Raises:
+        DataError: they are missing or damaged.
+    """
     path = folder / WEIGHTS
     try:
         with friendly(path):
@@ -121,7 +143,12 @@ def _load_part_(module: nn.Module, folder: Path, manifest: dict[str, Any], prefi
         raise _damaged(path, f"{len(content)} bytes where {manifest['weights']['bytes']} were written")
     if xxhash.xxh3_128_hexdigest(content) != manifest["weights"]["xxh3_128"]:
         raise _damaged(path, "its content does not match the hash written with it")
-    tensors = safetensors.torch.load(content)
+    return safetensors.torch.load(content)
+
+
+def _load_part_(module: nn.Module, folder: Path, manifest: dict[str, Any], prefix: str) -> None:
+    path = folder / WEIGHTS
+    tensors = read_tensors(folder, manifest)
     part = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     try:
         module.load_state_dict(part)

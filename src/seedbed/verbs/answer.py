@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from seedbed.core.device import Machine
 from seedbed.core.settings import Settings
-from seedbed.core.types import EVALUATION_EPOCH, NO_LABEL, Batch
+from seedbed.core.types import EVALUATION_EPOCH, NO_LABEL, Batch, Facts
 from seedbed.data.rows import Row, Unreadable
+from seedbed.evaluate.kept import is_classic, load_classic
 from seedbed.train.state import Training
 from seedbed.verbs.fit import predict_batches
-from seedbed.verbs.model import Model
+from seedbed.verbs.model import Model, load_model, require_network
 
 BATCH = 64
 
+Contents = Sequence[str | np.ndarray]
 
-def answer_rows(
-    model: Model, training: Training, rows: Sequence[Row], settings: Settings, machine: Machine
-) -> tuple[np.ndarray, list[str]]:
+
+@dataclass(frozen=True)
+class Answerer:
+    """What a model folder holds, as far as answers go: a network or a classic model.
+
+    Attributes:
+        facts: of the data it learnt from, with its classes.
+        answer: cleaned texts or images of the working shape -> class probabilities, float64 (I, C).
+        images: settings of the data by which images get that shape.
+    """
+
+    facts: Facts
+    answer: Callable[[Contents], np.ndarray]
+    images: Mapping[str, Any]
+
+
+def load_answerer(folder: Path, machine: Machine) -> Answerer:
+    """Read a model folder that can answer, every byte of it verified.
+
+    Raises:
+        DataError: something is missing or damaged, or the folder holds an encoder alone.
+    """
+    if is_classic(folder):
+        classic, facts, extra = load_classic(folder)
+        return Answerer(facts, classic.probs, extra.get("images", {}))
+    model = load_model(folder)
+    training, images = require_network(model, folder), model.extra.get("images", {})
+    return Answerer(model.facts, lambda contents: _answers(model, training, contents, machine), images)
+
+
+def answer_rows(answerer: Answerer, rows: Sequence[Row], settings: Settings) -> tuple[np.ndarray, list[str]]:
     """Class probabilities of rows, float64 (I, C), nan where a row cannot be read; and the reasons, "" where it can."""
-    decoder = import_module(f"seedbed.data.decode_{model.facts.modality}")
+    decoder = import_module(f"seedbed.data.decode_{answerer.facts.modality}")
     # Images are brought to the model's size in the way its training data were.
-    fixed = settings.data.model_copy(update=model.extra.get("images", {}))
+    fixed = settings.data.model_copy(update=answerer.images)
     settings = settings.model_copy(update={"data": fixed})
     contents: list[str | np.ndarray] = []
     reasons = []
@@ -37,15 +70,15 @@ def answer_rows(
             content, reason = None, str(error)
         reasons.append(reason)
         if not reason:
-            contents.append(decoder.fit(content, model.facts.image_shape, settings))
-    probs_IC = np.full((len(rows), len(model.facts.classes)), np.nan)
+            contents.append(decoder.fit(content, answerer.facts.image_shape, settings))
+    probs_IC = np.full((len(rows), len(answerer.facts.classes)), np.nan)
     if contents:
         readable = np.array([not reason for reason in reasons])
-        probs_IC[readable] = _answers(model, training, contents, machine)
+        probs_IC[readable] = answerer.answer(contents)
     return probs_IC, reasons
 
 
-def _answers(model: Model, training: Training, contents: list[str | np.ndarray], machine: Machine) -> np.ndarray:
+def _answers(model: Model, training: Training, contents: Contents, machine: Machine) -> np.ndarray:
     if model.tokenizer is None:
         items = [np.asarray(content) for content in contents]
     else:

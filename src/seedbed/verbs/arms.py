@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from seedbed.core.device import Machine
 from seedbed.core.find import find
@@ -14,13 +16,17 @@ from seedbed.core.rng import fold
 from seedbed.core.settings import Settings
 from seedbed.core.types import Facts
 from seedbed.data.store import Prepared
-from seedbed.evaluate.baselines import Classic, classic_arms, majority
-from seedbed.evaluate.probes import features, logistic_probe
+from seedbed.evaluate.baselines import MAJORITY, Classic, classic_arms
+from seedbed.evaluate.kept import save_classic
+from seedbed.evaluate.linear import Linear, fit_probe
+from seedbed.evaluate.probes import Pooled
 from seedbed.evaluate.verdict import Arm
 from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder
 from seedbed.train.optim import usual
+from seedbed.train.state import Training
 from seedbed.verbs.cells import Cell, Field
-from seedbed.verbs.fit import Recipe, fit, predict_rows
+from seedbed.verbs.fit import Recipe, fit, fit_job, predict_rows
+from seedbed.verbs.model import NETWORK, save_network
 
 # Words of a text that are read to answer: without layers the whole of it costs nothing.
 WHOLE_TEXT = 4096
@@ -29,21 +35,21 @@ WORD_RATES = (1e-2, 3e-2)
 # A checkpoint is far from where it began: it is changed in small steps.
 HUB_RATES = (3e-5, 1e-4)
 
-Answering = Callable[[Cell], tuple[np.ndarray, float]]
-
 
 @dataclass(frozen=True)
 class Runner:
-    """An arm that can answer.
+    """An arm that can answer, and leave a model that does.
 
     Attributes:
         arm: its name and kind.
         answer: cell -> (probs_IC, accuracy estimated on training labels).
+        keep: (labelled rows, folder) -> learns from all of these rows, writes a model folder.
         required: a verdict needs it.
     """
 
     arm: Arm
-    answer: Answering
+    answer: Callable[[Cell], tuple[np.ndarray, float]]
+    keep: Callable[[np.ndarray, Path], None]
     required: bool = False
 
 
@@ -64,16 +70,11 @@ def untrained(spec: EncoderSpec, facts: Facts, seed: int) -> Encoder:
 def plain_runners(field: Field, seed: int) -> list[Runner]:
     """Arms without a network: majority and the classic ones of the modality, on all training inputs."""
     prepared = field.prepared
-    num_classes = len(prepared.facts.classes)
-
-    def guess(cell: Cell) -> tuple[np.ndarray, float]:
-        return majority(prepared.labels[cell.train], len(cell.test), num_classes)
-
-    runners = [Runner(Arm("majority", "majority", False), guess, required=True)]
-    for index, name in enumerate(classic_arms(prepared.modality)):
-        classic = Classic(name, prepared, prepared.rows(split=("train", "validation")), seed)
-        runners.append(Runner(Arm(name, "classic", False), _classic(classic), required=index == 0))
-    return runners
+    pool = prepared.rows(split=("train", "validation"))
+    first, *others = classic_arms(prepared.modality)
+    arms = [(Arm(MAJORITY, MAJORITY, False), True), (Arm(first, "classic", False), True)]
+    arms += [(Arm(name, "classic", False), False) for name in others]
+    return [_classic(arm, Classic(arm.name, prepared, pool, seed), required=required) for arm, required in arms]
 
 
 def scratch_runners(field: Field, spec: EncoderSpec, settings: Settings, machine: Machine) -> list[Runner]:
@@ -81,8 +82,8 @@ def scratch_runners(field: Field, spec: EncoderSpec, settings: Settings, machine
     prepared = field.prepared
     start = untrained(spec, prepared.facts, settings.seed)
     return [
-        Runner(Arm("scratch", "scratch", False), _fitted(spec, prepared, settings, machine), required=True),
-        Runner(Arm("untrained+probe", "untrained", False), _probed(start, prepared, settings, machine)),
+        _fitted(Arm("scratch", "scratch", False), spec, prepared, settings, machine, required=True),
+        _probed(Arm("untrained+probe", "untrained", False), start, prepared, settings, machine),
     ]
 
 
@@ -90,8 +91,8 @@ def pretrained_runners(field: Field, encoder: Encoder, settings: Settings, machi
     """The pretrained network: frozen under a linear probe, and fine-tuned as the one from scratch is trained."""
     prepared = field.prepared
     return [
-        Runner(Arm("frozen+probe", "frozen", True), _probed(encoder, prepared, settings, machine), required=True),
-        Runner(Arm("fine-tuned", "finetuned", True), _fitted(encoder, prepared, settings, machine)),
+        _probed(Arm("frozen+probe", "frozen", True), encoder, prepared, settings, machine, required=True),
+        _fitted(Arm("fine-tuned", "finetuned", True), encoder, prepared, settings, machine),
     ]
 
 
@@ -119,43 +120,72 @@ def recipe_of(spec: EncoderSpec, settings: Settings, seed: int) -> Recipe:
     )
 
 
-def _classic(classic: Classic) -> Answering:
-    labels = classic.prepared.labels
+def _classic(arm: Arm, classic: Classic, *, required: bool) -> Runner:
+    prepared = classic.prepared
 
-    def run(cell: Cell) -> tuple[np.ndarray, float]:
-        return classic.answer(cell.train, labels[cell.train], cell.test)
+    def answer(cell: Cell) -> tuple[np.ndarray, float]:
+        return classic.answer(cell.train, prepared.labels[cell.train], cell.test)
 
-    return run
+    def keep(rows: np.ndarray, folder: Path) -> None:
+        about = {"arm": arm.name, "images": prepared.manifest.get("images", {})}
+        save_classic(folder, classic.model(rows, prepared.labels[rows]), prepared.facts, about)
+
+    return Runner(arm, answer, keep, required)
 
 
-def _fitted(start: Encoder | EncoderSpec, prepared: Prepared, settings: Settings, machine: Machine) -> Answering:
-    spec = start.spec if isinstance(start, Encoder) else start
-    recipe = recipe_of(spec, settings, settings.seed)
+def _fitted(
+    arm: Arm,
+    start: Encoder | EncoderSpec,
+    prepared: Prepared,
+    settings: Settings,
+    machine: Machine,
+    *,
+    required: bool = False,
+) -> Runner:
+    """All of a network trained, from where it starts."""
+    recipe = recipe_of(start.spec if isinstance(start, Encoder) else start, settings, settings.seed)
 
-    def run(cell: Cell) -> tuple[np.ndarray, float]:
+    def answer(cell: Cell) -> tuple[np.ndarray, float]:
         seed = fold(settings.seed, "fit", cell.n_labels, cell.draw, cell.part)
         fitted = fit(start, prepared, cell.train, replace(recipe, seed=seed), machine)
         return predict_rows(fitted.training, prepared, cell.test, recipe.seq_len, machine), fitted.selection
 
-    return run
+    def keep(rows: np.ndarray, folder: Path) -> None:
+        last = replace(recipe, seed=fold(settings.seed, "winner"))
+        _save(folder, arm, fit(start, prepared, rows, last, machine).training, prepared, last)
+
+    return Runner(arm, answer, keep, required)
 
 
-def _probed(encoder: Encoder, prepared: Prepared, settings: Settings, machine: Machine) -> Answering:
+def _probed(
+    arm: Arm, encoder: Encoder, prepared: Prepared, settings: Settings, machine: Machine, *, required: bool = False
+) -> Runner:
     """A linear probe on features that are computed once for each row."""
-    seq_len = read_length(encoder.spec)
-    place: dict[int, int] = {}
-    blocks: list[np.ndarray] = []
+    pooled = Pooled(encoder, prepared, machine, read_length(encoder.spec))
+    num_classes = len(prepared.facts.classes)
 
-    def known(rows: np.ndarray) -> np.ndarray:
-        new = np.array([row for row in rows.tolist() if row not in place], np.int64)
-        if len(new):
-            new = new[np.argsort(prepared.lengths[new], kind="stable")]
-            place.update({row: len(place) + index for index, row in enumerate(new.tolist())})
-            blocks[:] = [np.concatenate([*blocks, features(encoder, prepared, new, machine, seq_len)])]
-        return blocks[0][[place[row] for row in rows.tolist()]]
+    def answer(cell: Cell) -> tuple[np.ndarray, float]:
+        model, selection = fit_probe(pooled(cell.train), prepared.labels[cell.train], num_classes, settings.seed)
+        return model.probs(pooled(cell.test)), selection
 
-    def run(cell: Cell) -> tuple[np.ndarray, float]:
-        train_y = prepared.labels[cell.train]
-        return logistic_probe(known(cell.train), train_y, known(cell.test), len(prepared.facts.classes), settings.seed)
+    def keep(rows: np.ndarray, folder: Path) -> None:
+        recipe = recipe_of(encoder.spec, settings, fold(settings.seed, "winner"))
+        recipe = replace(recipe, options={**recipe.options, "head": "linear"})
+        training = fit_job(encoder, prepared, rows, None, recipe, machine).training
+        model, _ = fit_probe(pooled(rows), prepared.labels[rows], num_classes, settings.seed)
+        _fill_(training.learner.get_submodule("head").get_submodule("out"), model)
+        _save(folder, arm, training, prepared, recipe)
 
-    return run
+    return Runner(arm, answer, keep, required)
+
+
+def _save(folder: Path, arm: Arm, training: Training, prepared: Prepared, recipe: Recipe) -> None:
+    about = {"kind": NETWORK, "arm": arm.name, "task": recipe.task, "options": recipe.options}
+    save_network(folder, training, prepared, about | {"seq_len": recipe.seq_len})
+
+
+@torch.no_grad()
+def _fill_(layer: nn.Module, model: Linear) -> None:
+    assert isinstance(layer, nn.Linear), "a linear head has one layer"
+    layer.weight.copy_(torch.from_numpy(model.weight_CF))
+    layer.bias.copy_(torch.from_numpy(model.bias_C))

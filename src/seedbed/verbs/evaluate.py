@@ -17,8 +17,7 @@ from seedbed.data.rows import Row
 from seedbed.data.source import open_source
 from seedbed.evaluate.metrics import score
 from seedbed.verbs.accepts import ANSWERING
-from seedbed.verbs.answer import answer_rows
-from seedbed.verbs.model import load_model, require_network
+from seedbed.verbs.answer import answer_rows, load_answerer
 from seedbed.verbs.options import Options, Result, resolve_options
 
 
@@ -52,15 +51,14 @@ def evaluate(
     settings = resolve_options(options).settings
     machine = detect(settings)
     configure(machine)
-    model = load_model(where / "model")
-    training = require_network(model, where / "model")
+    model = load_answerer(where / "model", machine)
     source = open_source(data, settings)
     say("understood", lines=list(source.understood))
     rows = [row for row in source.rows if row.label is not None]
     test = [row for row in rows if row.split == "test"]
     rows = test or rows
     _check_labels(rows, model.facts.classes, source.understood)
-    probs_IC, reasons = answer_rows(model, training, rows, settings, machine)
+    probs_IC, reasons = answer_rows(model, rows, settings)
     read = np.array([not reason for reason in reasons])
     truth_I = np.array([model.facts.classes.index(str(row.label)) for row in rows])[read]
     if not len(truth_I):

@@ -23,8 +23,7 @@ from seedbed.data import decode_image, decode_text, tables
 from seedbed.data.rows import Row
 from seedbed.data.source import open_source
 from seedbed.verbs.accepts import ANSWERING
-from seedbed.verbs.answer import answer_rows
-from seedbed.verbs.model import Model, load_model, require_network
+from seedbed.verbs.answer import answer_rows, load_answerer
 from seedbed.verbs.options import Options, Result, resolve_options
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -70,11 +69,13 @@ def predict(
     machine = detect(settings)
     configure(machine)
     folder = locate_run(run, ANSWERING) / "model"
-    model = load_model(folder)
-    training = require_network(model, folder)
-    rows = _rows(model, inputs, settings)
-    probs_IC, reasons = answer_rows(model, training, rows, settings, machine)
-    told = [_told(row, probs_C, reason, model) for row, probs_C, reason in zip(rows, probs_IC, reasons, strict=True)]
+    model = load_answerer(folder, machine)
+    rows = _rows(model.facts.modality, inputs, settings)
+    probs_IC, reasons = answer_rows(model, rows, settings)
+    told = [
+        _told(row, probs_C, reason, model.facts.classes)
+        for row, probs_C, reason in zip(rows, probs_IC, reasons, strict=True)
+    ]
     unread = sum(bool(reason) for reason in reasons)
     if unread:
         say("warning", text=f"{unread:,} of {len(rows):,} rows could not be read; their reasons are in the answers.")
@@ -84,17 +85,17 @@ def predict(
     return Result(None, summary | ({"written": str(target)} if target else {"predictions": told}))
 
 
-def _rows(model: Model, inputs: Any, settings: Settings) -> list[Row]:
+def _rows(modality: str, inputs: Any, settings: Settings) -> list[Row]:
     """Rows of paths or arrays; words that are no paths are texts themselves."""
     if isinstance(inputs, str | Path):
         inputs = [inputs]
     is_words = isinstance(inputs, Sequence) and all(isinstance(item, str) for item in inputs)
-    if model.facts.modality == "text" and is_words and not any(_is_path(item) for item in inputs):
+    if modality == "text" and is_words and not any(_is_path(item) for item in inputs):
         return [Row(f"text {number}", text) for number, text in enumerate(inputs, 1)]
     source = open_source(inputs, settings)
-    if source.modality != model.facts.modality:
+    if source.modality != modality:
         raise DataError(
-            f"The model answers for {model.facts.modality}, these inputs are {source.modality}.",
+            f"The model answers for {modality}, these inputs are {source.modality}.",
             found="; ".join(source.understood),
             fix="Give inputs of the kind the model was trained on.",
         )
@@ -110,15 +111,15 @@ def _is_path(word: str) -> bool:
         return False
 
 
-def _told(row: Row, probs_C: np.ndarray, reason: str, model: Model) -> dict[str, Any]:
+def _told(row: Row, probs_C: np.ndarray, reason: str, classes: tuple[str, ...]) -> dict[str, Any]:
     if reason:
         return {"key": row.key, "label": None, "confidence": None, "probabilities": None, "reason": reason}
     best = int(probs_C.argmax())
     return {
         "key": row.key,
-        "label": model.facts.classes[best],
+        "label": classes[best],
         "confidence": float(probs_C[best]),
-        "probabilities": dict(zip(model.facts.classes, probs_C.tolist(), strict=True)),
+        "probabilities": dict(zip(classes, probs_C.tolist(), strict=True)),
         "reason": None,
     }
 

@@ -72,5 +72,5 @@ def prove(
         say("plan", plan=planned, reasons=[time_reason, *proof.reasons])
         judged = compare(contest, proof, model.encoder)
         summary = {**planned, **judged.summary(), "seconds_spent": time.monotonic() - ground.started}
-        summary |= keep_winner(contest, judged, model.encoder, folder.folder / "model")
+        summary |= keep_winner(contest, judged, folder.folder / "model")
         return conclude(folder, ground, summary)

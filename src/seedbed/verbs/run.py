@@ -67,7 +67,7 @@ def run(
             save_encoder(folder.folder / "model", trained.encoder, prepared, about)
             return conclude(folder, ground, trained.summary(plan) | {"verdict": _unproven(ground)})
         judged = compare(contest, proof, trained.encoder)
-        kept = keep_winner(contest, judged, trained.encoder, folder.folder / "model")
+        kept = keep_winner(contest, judged, folder.folder / "model")
         return conclude(folder, ground, trained.summary(plan) | judged.summary() | kept)
 
 

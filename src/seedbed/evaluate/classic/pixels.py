@@ -1,0 +1,43 @@
+"""Logistic regression on pixels; sides above 32 pixels are shrunk by averaging blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seedbed.evaluate.linear import Features, Linear, State, fit_probe
+
+LARGEST_SIDE = 32
+MOST = 5000  # rows the part without labels sees
+
+
+def prepare(raw: np.ndarray, seed: int) -> State:
+    """The mean image."""
+    return {"mean": flat(raw).mean(axis=0)}
+
+
+def render(state: State, raw: np.ndarray) -> Features:
+    """Pixels less the mean image, float32 (rows, F)."""
+    return flat(raw) - state["mean"]
+
+
+def learn(x: Features, y: np.ndarray, num_classes: int, seed: int) -> tuple[State, float]:
+    """A linear probe."""
+    model, selection = fit_probe(x, y, num_classes, seed)
+    return model.state(), selection
+
+
+def respond(state: State, x: Features) -> np.ndarray:
+    """Class probabilities, float64 (I, C)."""
+    return Linear.from_state(state).probs(x)
+
+
+def flat(images: np.ndarray) -> np.ndarray:
+    """Flat pixels in 0..1, float32 (rows, F)."""
+    side = -(-max(images.shape[2:]) // LARGEST_SIDE)
+    pixels = images.astype(np.float32) / 255.0
+    if side > 1:
+        rows, columns = (max(length // side, 1) * side for length in images.shape[2:])
+        cut = pixels[:, :, :rows, :columns]
+        blocks = cut.reshape(*cut.shape[:2], rows // side, side, columns // side, side)
+        pixels = blocks.mean(axis=(3, 5))
+    return pixels.reshape(len(images), -1)
