@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from seedbed.core.errors import DataError
 from seedbed.core.settings import Settings
-from seedbed.data.clean import FATES, Cleaned, clean, require_labels
+from seedbed.data.clean import Cleaned, clean, require_labels
+from seedbed.data.reading import FATES
 from seedbed.data.rows import Quarantined, Raw, Row, Source
 
 SETTINGS = Settings()

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from seedbed.data.delimited import Dialect, Records, has_header, read_delimited, sniff_dialect
+from seedbed.data.delimited import Dialect, has_header, read_delimited, read_head, sniff_dialect
+from seedbed.data.rows import Quarantined
+
+
+class Records(NamedTuple):
+    """A delimited file, read."""
+
+    columns: list[str]
+    header: bool
+    cells: list[list[str]]
+    numbers: list[int]
+    broken: list[Quarantined]
 
 
 def read(tmp_path: Path, text: str | bytes, name: str = "a.csv") -> Records:
     path = tmp_path / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_delimited(path, name)
+    head, broken = read_head(path), list[Quarantined]()
+    rows = list(read_delimited(path, name, head, broken))
+    return Records(head.columns, head.header, [cells for _, cells in rows], [line for line, _ in rows], broken)
 
 
 def test_quoted_commas_and_line_ends(tmp_path: Path) -> None:

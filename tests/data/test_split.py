@@ -8,7 +8,18 @@ import pytest
 from seedbed.core.errors import UsageError
 from seedbed.core.types import NO_LABEL
 from seedbed.data.clean import Cleaned
-from seedbed.data.split import HELD, OUT, TEST, TRAIN, VALIDATION, assign, folds, group_codes, label_subset
+from seedbed.data.split import (
+    HELD,
+    OUT,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Ledger,
+    assign,
+    folds,
+    group_codes,
+    label_subset,
+)
 from tests.data.making import cleaned_of, settings_with, texts_of
 
 
@@ -134,7 +145,7 @@ def test_splits_do_not_depend_on_order() -> None:
 def test_old_rows_keep_their_split_when_data_grow(more: int, groups: int, labelled: int) -> None:
     before = rows_of(1500, labelled, groups=groups)
     old = assign(before, settings_with(), 0)
-    ledger = dict(zip(before.ids.tolist(), old.tolist(), strict=True))
+    ledger = Ledger().extended(before.ids, old)
     grown = joined(rows_of(more, more, first=1500, groups=groups), before)
     new = assign(grown, settings_with(), 0, ledger)
     if labelled:
@@ -146,7 +157,7 @@ def test_old_rows_keep_their_split_when_data_grow(more: int, groups: int, labell
 
 def test_the_first_labels_ever_get_a_test_set() -> None:
     unlabelled = rows_of(1500, 0)
-    ledger = dict(zip(unlabelled.ids.tolist(), assign(unlabelled, settings_with(), 0).tolist(), strict=True))
+    ledger = Ledger().extended(unlabelled.ids, assign(unlabelled, settings_with(), 0))
     splits = assign(rows_of(1500, 1500), settings_with(), 0, ledger)
     assert 0.15 < shares(splits)[TEST] < 0.25
 

@@ -38,7 +38,7 @@ class Arrays(NamedTuple):
 
 def rows_of_mapping(
     data: Mapping[str, object], name: str, settings: Settings, understood: list[str]
-) -> tuple[str, list[Row], list[Quarantined]]:
+) -> tuple[str, Sequence[Row], list[Quarantined]]:
     """Rows of a dictionary of columns, which holds images if a column is called so.
 
     Returns:
@@ -153,7 +153,7 @@ def is_array(path: Path) -> bool:
 
 def rows_of_files(
     files: Sequence[Path], root: Path, settings: Settings, understood: list[str]
-) -> tuple[str, list[Row], list[Quarantined]]:
+) -> tuple[str, Sequence[Row], list[Quarantined]]:
     """Rows of .npy, .npz and IDX files, each file of labels joined with its file of images.
 
     Raises:

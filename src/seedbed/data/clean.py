@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
-import xxhash
+import pyarrow.compute as pc
 
 from seedbed.core.errors import DataError
 from seedbed.core.settings import Settings
-from seedbed.data.rows import (
-    KEPT_BYTES,
-    TEST,
-    VALIDATION,
-    Quarantined,
-    Raw,
-    Row,
-    Source,
-    Unreadable,
-    general,
-    listed,
-    nothing_left,
-    number,
-)
-
-USED, DUPLICATE, QUARANTINED, EXCLUDED = "used", "duplicate", "quarantined", "excluded"
-FATES = (USED, DUPLICATE, QUARANTINED, EXCLUDED)
-_RANK = {TEST: 0, VALIDATION: 1}  # which copy stays: never one in training beside one in the test
+from seedbed.data.reading import DUPLICATE, EXCLUDED, FATES, QUARANTINED, USED, Seen, read_held, worth
+from seedbed.data.rows import Quarantined, Source, Stream, general, listed, nothing_left, number
+from seedbed.data.spool import read_long
+from seedbed.data.strings import strings_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +38,7 @@ class Cleaned:
         ledger: one line for every row there was: key, fate, reason, of (the copy that stays), kept (first bytes of
             what is quarantined).
         counts: how many rows had each fate, and "total".
+        work: folder in which long data are prepared step by step; None for what is held in memory.
     """
 
     modality: str
@@ -60,13 +46,14 @@ class Cleaned:
     paths: list[Path]
     understood: list[str]
     ids: np.ndarray
-    keys: list[str]
+    keys: Sequence[str]
     labels: list[str | None]
     splits: list[str | None]
     groups: list[str | None]
-    raw: list[str] | np.ndarray
+    raw: Sequence[str] | np.ndarray
     ledger: pa.Table
     counts: dict[str, int]
+    work: Path | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -77,27 +64,7 @@ class Cleaned:
         return dict(sorted(Counter(label for label in self.labels if label is not None).items()))
 
 
-@dataclass(slots=True)
-class _Fate:
-    """What the ledger says of a row; changed while it is being decided."""
-
-    key: str
-    fate: str = USED
-    reason: str = ""
-    of: str = ""
-    kept: bytes = b""
-
-
-@dataclass(slots=True)
-class _Content:
-    """One content that occurs, and the places of the rows that have it."""
-
-    value: str | np.ndarray
-    id: int
-    places: list[int]
-
-
-def clean(source: Source, settings: Settings) -> Cleaned:
+def clean(source: Source, settings: Settings, folder: Path | None = None) -> Cleaned:
     """Decode all rows, set aside what cannot be used, and keep one of each set of equal rows.
 
     Equal are texts that differ in case, compatibility forms or blanks only, and images of the same pixels, whatever
@@ -107,44 +74,51 @@ def clean(source: Source, settings: Settings) -> Cleaned:
     Args:
         source: opened by `open_source`.
         settings: `data.min_chars`, `data.image_size`.
+        folder: where rows of long files are kept, and are found again by the same command.
 
     Raises:
         DataError: no row is left.
     """
     reader = import_module(f"seedbed.data.decode_{source.modality}")
     shape, told = reader.working_shape(source.rows, settings)
-    fates = [_Fate(row.key) for row in source.rows]
-    contents = _read(source.rows, reader, shape, settings, fates)
-    chosen: dict[int, _Content] = {}
-    labels: dict[int, str | None] = {}
-    for content in contents:
-        place = _choose(content.places, source.rows, fates)
-        chosen[place] = content
-        labels[place] = _agreed(content.places, place, source.rows, fates)
-    single = _drop_single(labels, fates)
-    fates += [_Fate(entry.key, QUARANTINED, entry.reason, kept=entry.kept) for entry in source.quarantined]
-    counts = dict(zip(FATES, (sum(fate.fate == name for fate in fates) for name in FATES), strict=True))
+    texts, work = None, None
+    if isinstance(source.rows, Stream):
+        assert folder is not None, "long files need a folder for what is read of them"
+        seen, texts, work = read_long(source.rows, source.paths, reader, settings, folder)
+    else:
+        seen, contents = read_held(source.rows, reader, shape, settings)
+    same = _equal_rows(seen)
+    chosen = np.flatnonzero(same == np.arange(len(same)))
+    notes = dict(zip(seen.noted.tolist(), seen.reasons, strict=True))
+    labels = {place: None for place in _conflicts(seen, same, notes)}
+    agreed = [labels.get(place, seen.labels[place]) for place in chosen.tolist()]
+    single = _drop_single(agreed, chosen, notes)
+    fates = np.where((same >= 0) & (same != np.arange(len(same))), FATES.index(DUPLICATE), seen.fates)
+    ledger = _ledger(seen, fates, same, notes, source.quarantined)
+    counts = dict(zip(FATES, np.bincount(fates, minlength=len(FATES)).tolist(), strict=True))
+    counts[QUARANTINED] += len(source.quarantined)
     counts["total"] = len(source.rows) + len(source.quarantined)
     assert sum(counts[name] for name in FATES) == counts["total"] and counts[USED] == len(chosen), "a row was lost"
-    if not chosen:
+    if not len(chosen):
         where = ", ".join(map(str, source.paths)) or f"the {source.name}"
-        raise nothing_left(where, [Quarantined(fate.key, fate.reason) for fate in fates])
-    understood = [*source.understood, *([told] if told else []), *single, *_remarks(fates)]
-    order = sorted(chosen)
-    rows = [source.rows[place] for place in order]
+        lines = (line for batch in ledger.to_batches(max_chunksize=1000) for line in batch.to_pylist())
+        raise nothing_left(where, (Quarantined(line["key"], line["reason"]) for line in lines))
+    understood = [*source.understood, *([told] if told else []), *single, *_remarks(ledger)]
+    places = chosen.tolist()
     return Cleaned(
         modality=source.modality,
         name=source.name,
         paths=source.paths,
         understood=understood,
-        ids=np.array([chosen[place].id for place in order], np.uint64).astype(np.int64),
-        keys=[row.key for row in rows],
-        labels=[labels[place] for place in order],
-        splits=[row.split for row in rows],
-        groups=[row.group for row in rows],
-        raw=reader.pack([chosen[place].value for place in order], shape),
-        ledger=_ledger(fates),
+        ids=seen.ids[chosen].astype(np.int64),
+        keys=seen.keys.take(pa.array(chosen)).to_pylist() if texts is None else strings_of(seen.keys).pick(chosen),
+        labels=agreed,
+        splits=[seen.splits[place] for place in places],
+        groups=[seen.groups[place] for place in places],
+        raw=reader.pack([contents[place] for place in places], shape) if texts is None else texts.pick(chosen),
+        ledger=ledger,
         counts=counts,
+        work=work,
     )
 
 
@@ -167,87 +141,94 @@ def require_labels(cleaned: Cleaned) -> None:
     )
 
 
-def _read(
-    rows: Sequence[Row], reader: ModuleType, shape: tuple[int, ...], settings: Settings, fates: list[_Fate]
-) -> list[_Content]:
-    """Every content that occurs once, in the order of its first row; unusable rows are told to `fates`."""
-    found: dict[int, _Content] = {}
-    for place, row in enumerate(rows):
-        try:
-            content = reader.read(row, settings)
-        except Unreadable as error:
-            fates[place] = _Fate(row.key, QUARANTINED, str(error), kept=_first_bytes(row.raw))
-            continue
-        if reason := reader.rule(content):
-            fates[place] = _Fate(row.key, EXCLUDED, reason)
-            continue
-        folded = reader.fold(content)
-        digest = xxhash.xxh3_128_intdigest(folded)
-        if (known := found.get(digest)) is not None:
-            known.places.append(place)
-        else:
-            found[digest] = _Content(reader.fit(content, shape, settings), xxhash.xxh3_64_intdigest(folded), [place])
-    return list(found.values())
+def _equal_rows(seen: Seen) -> np.ndarray:
+    """For each row the place of the row that stays of those equal to it, its own if it stays; -1 if it is unusable."""
+    usable = np.flatnonzero(seen.fates == FATES.index(USED))
+    worths = np.fromiter(map(worth, seen.splits, seen.labels), np.int8, len(seen))[usable]
+    high, low = seen.digests[usable].T
+    order = np.lexsort((worths, low, high))  # stable: of equal worth, the first comes first
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = (np.diff(high[order]) != 0) | (np.diff(low[order]) != 0)
+    same = np.full(len(seen), -1, dtype=np.int64)
+    same[usable[order]] = usable[order][begins][np.cumsum(begins) - 1]
+    return same
 
 
-def _first_bytes(raw: Raw) -> bytes:
-    if isinstance(raw, str):
-        return raw[:KEPT_BYTES].encode("utf-8", "surrogatepass")
-    return raw[:KEPT_BYTES] if isinstance(raw, bytes) else b""
+def _conflicts(seen: Seen, same: np.ndarray, notes: dict[int, str]) -> list[int]:
+    """The rows that stay though equal ones carry other labels; told to `notes`."""
+    numbers: dict[str | None, int] = {None: -1}
+    codes = np.fromiter((numbers.setdefault(label, len(numbers)) for label in seen.labels), np.int64, len(seen))
+    known = np.flatnonzero((same >= 0) & (codes >= 0))
+    pairs = np.unique(same[known] * (len(numbers) + 1) + codes[known]) // (len(numbers) + 1)
+    places = pairs[1:][np.diff(pairs) == 0]
+    counts: dict[int, Counter[str]] = {place: Counter() for place in places.tolist()}
+    for row in known[np.isin(same[known], places)].tolist():
+        counts[int(same[row])][str(seen.labels[row])] += 1
+    for place, labels in counts.items():
+        told = ", ".join(f'"{label}" {count} x' for label, count in sorted(labels.items()))
+        notes[place] = f"used without a label: equal rows carry different labels ({told})"
+    return list(counts)
 
 
-def _choose(places: list[int], rows: Sequence[Row], fates: list[_Fate]) -> int:
-    """The row that stays of equal ones: of the test first, with a label first, then the first."""
-    if len(places) == 1:
-        return places[0]
-    kept = min(places, key=lambda place: (_RANK.get(rows[place].split or "", 2), rows[place].label is None, place))
-    for place in places:
-        if place != kept:
-            fates[place].fate, fates[place].of = DUPLICATE, rows[kept].key
-            fates[place].reason = f"equal to {rows[kept].key}"
-    return kept
-
-
-def _agreed(places: list[int], kept: int, rows: Sequence[Row], fates: list[_Fate]) -> str | None:
-    """The label of a row that stays; none where equal rows disagree."""
-    if len(places) == 1 or len(labels := Counter(rows[place].label for place in places if rows[place].label)) < 2:
-        return rows[kept].label
-    told = ", ".join(f'"{label}" {count} x' for label, count in sorted(labels.items()))
-    fates[kept].reason = f"used without a label: equal rows carry different labels ({told})"
-    return None
-
-
-def _drop_single(labels: dict[int, str | None], fates: list[_Fate]) -> list[str]:
-    counts = Counter(label for label in labels.values() if label is not None)
+def _drop_single(labels: list[str | None], places: np.ndarray, notes: dict[int, str]) -> list[str]:
+    counts = Counter(label for label in labels if label is not None)
     single = {label for label, count in counts.items() if count == 1}
-    for place, label in labels.items():
-        if label in single:
-            labels[place] = None
-            fates[place].reason = f'used without a label: "{label}" occurs only once'
     if not single:
         return []
+    for at, label in enumerate(labels):
+        if label in single:
+            labels[at] = None
+            notes[int(places[at])] = f'used without a label: "{label}" occurs only once'
     return [f"labels that occur only once are dropped, their rows used without: {listed(sorted(single))}"]
 
 
-def _remarks(fates: list[_Fate]) -> list[str]:
+def _remarks(ledger: pa.Table) -> list[str]:
     """What the user should know of rows that were not used as they are."""
-    conflicts = sum("different labels" in fate.reason for fate in fates)
+    conflicts = pc.sum(pc.match_substring(ledger.column("reason"), "different labels")).as_py() or 0
     told = [f"{number(conflicts, 'row')} used without a label: equal rows carry different labels"] if conflicts else []
     for name, verb in ((QUARANTINED, "quarantined"), (EXCLUDED, "excluded")):
-        reasons = Counter(general(fate.reason) for fate in fates if fate.fate == name)
+        reasons: Counter[str] = Counter()
+        for entry in pc.value_counts(ledger.filter(pc.field("fate") == name).column("reason")).to_pylist():
+            reasons[general(entry["values"])] += entry["counts"]
         if reasons:
             most = "; ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(3))
             told.append(f"{number(reasons.total(), 'row')} {verb}: {most}")
     return told
 
 
-def _ledger(fates: list[_Fate]) -> pa.Table:
-    return pa.table(
-        {
-            "key": pa.array([fate.key for fate in fates], pa.large_string()),
-            "fate": pa.array([fate.fate for fate in fates], pa.string()),
-            "reason": pa.array([fate.reason for fate in fates], pa.string()),
-            "of": pa.array([fate.of for fate in fates], pa.large_string()),
-            "kept": pa.array([fate.kept for fate in fates], pa.large_binary()),
-        }
-    )
+def _ledger(
+    seen: Seen, fates: np.ndarray, same: np.ndarray, notes: Mapping[int, str], broken: Sequence[Quarantined]
+) -> pa.Table:
+    """What became of every row, then of what could not even be cut into rows."""
+    copies = fates == FATES.index(DUPLICATE)
+    of = seen.keys.take(pa.array(same, mask=~copies))
+    blank = pa.scalar("", pa.large_string())
+    equal = pc.binary_join_element_wise(pa.scalar("equal to ", pa.large_string()), of, blank)
+    noted = np.array(sorted(notes), dtype=np.int64)
+    reasons = _spread([notes[place] for place in noted.tolist()], noted, len(seen), pa.large_string())
+    kept = _spread(seen.kept, seen.noted, len(seen), pa.large_binary())
+    rows = {
+        "key": seen.keys,
+        "fate": pa.array(FATES).take(pa.array(fates)),
+        "reason": pc.coalesce(reasons, equal, blank),
+        "of": pc.fill_null(of, ""),
+        "kept": pc.fill_null(kept, b""),
+    }
+    table = pa.table(rows)
+    if not broken:
+        return table
+    more = {
+        "key": [entry.key for entry in broken],
+        "fate": [QUARANTINED] * len(broken),
+        "reason": [entry.reason for entry in broken],
+        "of": [""] * len(broken),
+        "kept": [entry.kept for entry in broken],
+    }
+    return pa.concat_tables([table, pa.table(more, schema=table.schema)])
+
+
+def _spread(values: Sequence[str | bytes], places: np.ndarray, num: int, kind: pa.DataType) -> pa.Array:
+    """Some values at their places, nulls elsewhere."""
+    index = np.full(num, -1, dtype=np.int64)
+    index[places] = np.arange(len(places))
+    return pa.array(values, kind).take(pa.array(index, mask=index < 0))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from seedbed.core.errors import DataError, nearest
+from seedbed.core.runs import fingerprint
 from seedbed.core.settings import Settings
 from seedbed.data.rows import (
     SPLIT_WORDS,
     Quarantined,
     Row,
+    Stream,
     Unreadable,
     listed,
     number,
@@ -43,7 +46,7 @@ class Chosen(NamedTuple):
 
 def rows_of_tables(
     tables: Sequence[Table], settings: Settings, understood: list[str]
-) -> tuple[list[Row], list[Quarantined]]:
+) -> tuple[Sequence[Row], list[Quarantined]]:
     """Choose the columns of tables that belong together, and read their rows.
 
     Args:
@@ -61,39 +64,86 @@ def rows_of_tables(
         if table not in used:
             understood.append(f'{table.name}: not used, it has no column "{chosen.text}"')
             broken = [entry for entry in broken if entry not in table.broken]
-    words: list[str | None] = []
-    rows: list[Row] = []
+    long = not all(table.held for table in used)
+    sound: list[Table] = []
+    rows: list[tuple[Row, str | None]] = []
+    words: set[str | None] = set()
+    labels: Counter[str] = Counter()
     for table in used:
         try:
-            fresh = list(_rows(table, chosen))
+            # Rows that are not held are gone through too: damage has to show before any of them is used.
+            held, found, counted = _gone_through(_rows(table, chosen), hold=not long)
         except Unreadable as error:
             broken.append(Quarantined(table.name, f"{error} ({number(table.num_rows, 'row')})"))
             continue
-        rows.extend(row for row, _ in fresh)
-        words.extend(word for _, word in fresh)
+        sound.append(table)
+        rows += held
+        words |= found
+        labels += counted
     settled = settle_splits(words, understood)
-    rows = [
-        row if settled[word] is None else Row(row.key, row.raw, row.label, settled[word], row.group)
-        for row, word in zip(rows, words, strict=True)
-    ]
-    _say_labels(used, chosen, rows, understood)
-    return rows, broken
+    _say_labels(used, chosen, labels, understood)
+    return _stream(sound, chosen, settled) if long else [_settle(row, word, settled) for row, word in rows], broken
 
 
-def _rows(table: Table, chosen: Chosen) -> Iterator[tuple[Row, str | None]]:
-    columns = table.load([name for name in dict.fromkeys(chosen) if name is not None and name in table.columns])
-    empty: list[object] = [None] * table.num_rows
-    labels = columns.get(chosen.label or "", empty)
-    groups = columns.get(chosen.group or "", empty)
-    splits = columns.get(chosen.split or "", empty)
+def _gone_through(
+    rows: Iterator[tuple[Row, str | None]], *, hold: bool
+) -> tuple[list[tuple[Row, str | None]], set[str | None], Counter[str]]:
+    """All rows if they are to be held, the splits they name, and how many have each label."""
+    held: list[tuple[Row, str | None]] = []
+    words: set[str | None] = set()
+    labels: Counter[str] = Counter()
+    for row, word in rows:
+        words.add(word)
+        if row.label is not None:
+            labels[row.label] += 1
+        if hold:
+            held.append((row, word))
+    return held, words, labels
+
+
+def _settle(row: Row, word: str | None, settled: Mapping[str | None, str | None]) -> Row:
+    return row if settled[word] is None else replace(row, split=settled[word])
+
+
+def _stream(tables: Sequence[Table], chosen: Chosen, settled: Mapping[str | None, str | None]) -> Stream:
+    """Rows of tables that are too long to be held."""
+
+    def read(first: int) -> Iterator[Row]:
+        for table in tables:
+            if first < table.num_rows:
+                yield from (_settle(row, word, settled) for row, word in _rows(table, chosen, first))
+            first = max(first - table.num_rows, 0)
+
+    files = [[table.name, table.identity] for table in tables]
+    splits = sorted((str(word), str(split)) for word, split in settled.items())
+    return Stream(sum(table.num_rows for table in tables), read, fingerprint([files, chosen, splits]))
+
+
+def _rows(table: Table, chosen: Chosen, first: int = 0) -> Iterator[tuple[Row, str | None]]:
+    """Rows of a table from one on, and the split that each of them names."""
+    names = [name for name in dict.fromkeys(chosen) if name is not None and name in table.columns]
+    word = _word_of(table)
+    for block in table.blocks(names, first):
+        empty: list[object] = [None] * len(block.numbers)
+        labels = block.columns.get(chosen.label or "", empty)
+        groups = block.columns.get(chosen.group or "", empty)
+        splits = block.columns.get(chosen.split or "", empty)
+        for at, value in enumerate(block.columns[chosen.text]):
+            key = f"{table.name}:{block.numbers[at]}"
+            missing = value is None or value != value  # NaN, where a column of strings came through pandas
+            raw = value if isinstance(value, str | bytes) else "" if missing else str(value)
+            label = label_name(labels[at], key)
+            yield Row(key, raw, label, None, _string(groups[at]) or None), _own_word(splits[at]) or word
+
+
+def _word_of(table: Table) -> str | None:
+    """The split that the name of a table speaks of."""
     folders = [name.lower() for name in table.name.split("/")[:-1]]
-    word = split_word(table.stem) or next((SPLIT_WORDS[name] for name in folders if name in SPLIT_WORDS), None)
-    for at, value in enumerate(columns[chosen.text]):
-        key = f"{table.name}:{table.key_numbers[at]}"
-        missing = value is None or value != value  # NaN, where a column of strings came through pandas
-        raw = value if isinstance(value, str | bytes) else "" if missing else str(value)
-        own = SPLIT_WORDS.get(_string(splits[at]).lower()) if splits[at] is not None else None
-        yield Row(key, raw, label_name(labels[at], key), None, _string(groups[at]) or None), own or word
+    return split_word(table.stem) or next((SPLIT_WORDS[name] for name in folders if name in SPLIT_WORDS), None)
+
+
+def _own_word(value: object) -> str | None:
+    return SPLIT_WORDS.get(_string(value).lower()) if value is not None else None
 
 
 def label_name(value: object, key: str) -> str | None:
@@ -224,13 +274,12 @@ def _no_label(sample: dict[str, list[object]], taken: set[str | None]) -> str:
     return told + (f"; candidates for --label: {', '.join(candidates[:8])}" if candidates else "")
 
 
-def _say_labels(tables: Sequence[Table], chosen: Chosen, rows: list[Row], understood: list[str]) -> None:
+def _say_labels(tables: Sequence[Table], chosen: Chosen, counts: Counter[str], understood: list[str]) -> None:
     if chosen.label is None:
         return
     without = [table.name for table in tables if chosen.label not in table.columns]
     if without:
         understood.append(f'no column "{chosen.label}" in {", ".join(without)}: these rows are unlabelled')
-    counts = Counter(row.label for row in rows if row.label is not None)
     labelled = counts.total()
     if labelled and len(counts) > max(FEW_CLASSES, labelled // 2):
         understood.append(

@@ -33,31 +33,26 @@ class Dialect(NamedTuple):
     quoted: bool
 
 
-class Records(NamedTuple):
-    """A delimited file, read.
+class Head(NamedTuple):
+    """What the first rows of a delimited file tell of all of them.
 
     Attributes:
-        columns: names from its first row, or "column1" ... where that holds data.
+        dialect: how cells are marked.
+        columns: names from its first row, or "column1" ... where that holds data; none in a file without rows.
         header: whether the first row was names.
-        cells: one list of as many cells as there are columns for each good row.
-        numbers: the line each of them begins at, from 1.
-        broken: the other rows.
     """
 
+    dialect: Dialect
     columns: list[str]
     header: bool
-    cells: list[list[str]]
-    numbers: list[int]
-    broken: list[Quarantined]
 
 
 class _Feed:
     """The lines of a file for csv.reader, which cannot say itself where a row began."""
 
-    def __init__(self, pieces: Iterator[Piece], name: str) -> None:
-        self.pieces, self.name = pieces, name
+    def __init__(self, pieces: Iterator[Piece], name: str, broken: list[Quarantined]) -> None:
+        self.pieces, self.name, self.broken = pieces, name, broken
         self.last = 0
-        self.broken: list[Quarantined] = []
 
     def __iter__(self) -> Iterator[str]:
         try:
@@ -78,40 +73,46 @@ def too_long(key: str, piece: Piece) -> Quarantined:
     return Quarantined(key, reason, piece.data[:KEPT_BYTES])
 
 
-def read_delimited(path: Path, name: str) -> Records:
+def read_head(path: Path) -> Head:
+    """Look at the first rows of a CSV or TSV file, also as .gz."""
+    first = [piece.data for piece in islice(_sound(lines(path)), HEAD_LINES)]
+    is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
+    dialect = sniff_dialect(first, _DELIMITERS if is_csv else ("\t",))
+    head = [cells for _, cells in islice(_records(path, "", dialect, []), HEAD_LINES)]
+    if not head:
+        return Head(dialect, [], False)
+    header = has_header(head)
+    width = len(head[0]) if header else Counter(map(len, head)).most_common(1)[0][0]
+    columns = [cell.strip() if header else "" for cell in (head[0] if header else [""] * width)]
+    return Head(dialect, _distinct([name or f"column{at}" for at, name in enumerate(columns, 1)]), header)
+
+
+def read_delimited(path: Path, name: str, head: Head, broken: list[Quarantined]) -> Iterator[tuple[int, list[str]]]:
     """Read a CSV or TSV file; UTF-8 errors inside a cell stay in it as lone surrogates, for its reader to refuse.
 
     Args:
         path: the file, also as .gz.
         name: of the file in keys.
+        head: what `read_head` found.
+        broken: receives the rows that have another number of cells, or cannot be cut out.
+
+    Yields:
+        the line each good row begins at, from 1, and its cells, as many as there are columns.
     """
-    head = [piece.data for piece in islice(_sound(lines(path)), HEAD_LINES)]
-    is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
-    dialect = sniff_dialect(head, _DELIMITERS if is_csv else ("\t",))
-    records, broken = _records(path, name, dialect)
-    if not records:
-        return Records([], False, [], [], broken)
-    header = has_header([cells for _, cells in records[:HEAD_LINES]])
-    width = Counter(len(cells) for _, cells in records[:HEAD_LINES]).most_common(1)[0][0]
-    if header:
-        width = len(records[0][1])
-    columns = [cell.strip() or f"column{at}" for at, cell in enumerate(records[0][1], 1)] if header else []
-    columns = columns or [f"column{at}" for at in range(1, width + 1)]
-    rows, numbers = [], []
-    for line, cells in records[header:]:
+    width = len(head.columns)
+    for at, (line, cells) in enumerate(_records(path, name, head.dialect, broken)):
+        if at == 0 and head.header:
+            continue
         if len(cells) == width:
-            rows.append(cells)
-            numbers.append(line)
+            yield line, cells
         else:
-            broken.append(_ragged(f"{name}:{line}", cells, width, dialect))
-    return Records(_distinct(columns), header, rows, numbers, broken)
+            broken.append(_ragged(f"{name}:{line}", cells, width, head.dialect))
 
 
-def _records(path: Path, name: str, dialect: Dialect) -> tuple[list[tuple[int, list[str]]], list[Quarantined]]:
-    feed = _Feed(lines(path), name)
+def _records(path: Path, name: str, dialect: Dialect, broken: list[Quarantined]) -> Iterator[tuple[int, list[str]]]:
+    feed = _Feed(lines(path), name, broken)
     quoting: Quoting = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
     before = csv.field_size_limit(MAX_TEXT_BYTES)
-    records: list[tuple[int, list[str]]] = []
     try:
         reader = csv.reader(feed, delimiter=dialect.delimiter, quoting=quoting)
         while True:
@@ -120,12 +121,12 @@ def _records(path: Path, name: str, dialect: Dialect) -> tuple[list[tuple[int, l
                 cells = next(reader, None)
             except csv.Error as error:
                 reason = f"{error} (lines {first:,} to {feed.last:,}): a quotation mark is not closed"
-                feed.broken.append(Quarantined(f"{name}:{first}", reason))
+                broken.append(Quarantined(f"{name}:{first}", reason))
                 continue
             if cells is None:
-                return records, feed.broken
+                return
             if cells:
-                records.append((first, cells))
+                yield first, cells
     finally:
         csv.field_size_limit(before)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -47,6 +49,38 @@ class Row:
     group: str | None = None
 
 
+@dataclass(frozen=True)
+class Stream(Sequence[Row]):
+    """Rows of files that are too long to be held: they are read again each time somebody asks for them.
+
+    Attributes:
+        num_rows: how many there are.
+        read: from the row of this number on, in order.
+        identity: hash of the files, by name, size and time of change, and of what makes rows of them.
+    """
+
+    num_rows: int
+    read: Callable[[int], Iterator[Row]]
+    identity: str
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.read(0)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
+        if isinstance(at, int):
+            return next(self.read(range(self.num_rows)[at]))
+        low, high, step = at.indices(self.num_rows)
+        assert step > 0, "rows are read forwards"
+        return list(islice(self.read(low), 0, max(high - low, 0), step))
+
+
 @dataclass(frozen=True, slots=True)
 class Quarantined:
     """A row or file that could not be read: where, why, and the first bytes of it."""
@@ -64,7 +98,7 @@ class Source:
         modality: "text" or "image": the name of the reader.
         name: of the file, the folder, or "arrays"; part of the name of a run.
         paths: files and folders asked for.
-        rows: what cleaning will read.
+        rows: what cleaning will read; a `Stream` where the files are long.
         quarantined: what could not even be cut into rows.
         understood: sentences for the user, nothing was guessed that is not in them.
     """
@@ -72,7 +106,7 @@ class Source:
     modality: str
     name: str
     paths: list[Path]
-    rows: list[Row]
+    rows: Sequence[Row]
     quarantined: list[Quarantined] = field(default_factory=list)
     understood: list[str] = field(default_factory=list)
 

@@ -71,7 +71,7 @@ def open_source(data: Data, settings: Settings) -> Source:
     )
 
 
-def _in_memory(modality: str, rows: list[Row], broken: list[Quarantined], understood: list[str]) -> Source:
+def _in_memory(modality: str, rows: Sequence[Row], broken: list[Quarantined], understood: list[str]) -> Source:
     if not rows:
         raise nothing_left("the arrays", broken)
     return Source(modality, "arrays", [], rows, broken, understood)
@@ -190,7 +190,7 @@ def _nothing_known(files: list[Path], where: str, broken: list[Quarantined]) -> 
 
 def _rows(
     kind: str, files: list[Path], root: Path, settings: Settings, understood: list[str]
-) -> tuple[str, list[Row], list[Quarantined]]:
+) -> tuple[str, Sequence[Row], list[Quarantined]]:
     base = root if root.is_dir() else root.parent
     if kind == "arrays":
         return arrays.rows_of_files(files, base, settings, understood)
@@ -206,13 +206,15 @@ def _rows(
 
 def _rows_of_tables(
     files: list[Path], base: Path, settings: Settings, understood: list[str]
-) -> tuple[list[Row], list[Quarantined]]:
-    opened, broken = [], []
+) -> tuple[Sequence[Row], list[Quarantined]]:
+    opened: list[tables.Table] = []
+    broken: list[Quarantined] = []
     for path in files:
         key = key_of(path, base)
         try:
             is_text = tables.suffix_of(path) not in tables.SUFFIXES
-            table = tables.open_delimited(path, key) if is_text else tables.open_table(path, key)
+            room = max(tables.HELD_BYTES - sum(table.num_bytes for table in opened), 0)
+            table = tables.open_delimited(path, key, room) if is_text else tables.open_table(path, key, room)
         except Unreadable as error:
             broken.append(Quarantined(key, str(error)))
             continue

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import xxhash
@@ -20,6 +21,34 @@ LABELLED_FOLDS = 1000
 _STRICTER = (TRAIN, VALIDATION, HELD, TEST)
 
 
+@dataclass(frozen=True)
+class Ledger:
+    """The split of every row and every group there ever was in some data; nothing is ever taken out of it.
+
+    Attributes:
+        ids: content hash of a row or hash of the name of a group, int64 ascending.
+        splits: int8 codes of SPLITS.
+    """
+
+    ids: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    splits: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def look_up(self, ids: np.ndarray) -> np.ndarray:
+        """The split of each id, -1 where it is new."""
+        if not len(self):
+            return np.full(len(ids), -1, dtype=np.int8)
+        at = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
+        return np.where(self.ids[at] == ids, self.splits[at], -1).astype(np.int8)
+
+    def extended(self, ids: np.ndarray, splits: np.ndarray) -> Ledger:
+        """This ledger and what it does not have yet; what it has stays as it is."""
+        both, first = np.unique(np.concatenate([self.ids, ids]), return_index=True)
+        return Ledger(both, np.concatenate([self.splits, splits.astype(np.int8)])[first])
+
+
 def group_codes(groups: Sequence[str | None]) -> np.ndarray:
     """A number per group, int64 (rows,): the row where it first occurs; rows without a group are their own."""
     known: dict[str, int] = {}
@@ -27,7 +56,12 @@ def group_codes(groups: Sequence[str | None]) -> np.ndarray:
     return np.asarray(codes, dtype=np.int64)
 
 
-def assign(cleaned: Cleaned, settings: Settings, seed: int, ledger: Mapping[int, int] | None = None) -> np.ndarray:
+def group_hash(name: str) -> int:
+    """What stands for a group in a ledger, int64."""
+    return int(np.uint64(xxhash.xxh3_64_intdigest(name.encode("utf-8", "surrogatepass"))).astype(np.int64))
+
+
+def assign(cleaned: Cleaned, settings: Settings, seed: int, ledger: Ledger | None = None) -> np.ndarray:
     """The split of every row, int8 codes of SPLITS.
 
     Given test and validation rows are kept. Without labelled test rows, labels are held for folds when there are fewer
@@ -39,18 +73,20 @@ def assign(cleaned: Cleaned, settings: Settings, seed: int, ledger: Mapping[int,
         cleaned: rows in use.
         settings: the shares.
         seed: key of the hash.
-        ledger: id -> split in earlier versions of these data; such rows keep theirs, and new rows follow their group.
+        ledger: splits in earlier versions of these data; such rows keep theirs, and new rows follow their group.
     """
     given = np.array([TRAIN if name is None else SPLITS[name] for name in cleaned.splits], dtype=np.int8)
     labelled = np.array([label is not None for label in cleaned.labels], dtype=bool)
-    recorded = _recorded(cleaned.ids, ledger or {}, bool((given == TEST).any()))
-    fixed = np.where(given != TRAIN, given, recorded)
+    ledger = _binding(ledger or Ledger(), bool((given == TEST).any()))
+    fixed = np.where(given != TRAIN, given, ledger.look_up(cleaned.ids))
     first, group = np.unique(group_codes(cleaned.groups), return_inverse=True)
-    anchors = np.array([_anchor(cleaned, row) for row in first.tolist()], dtype=np.int64)
+    anchors = _anchors(cleaned, first)
+    before = ledger.look_up(anchors)
 
     split_of = np.full(len(first), -1, dtype=np.int8)
     for code in _STRICTER:
         split_of[group[fixed == code]] = code
+        split_of[before == code] = code
     with_label = np.isin(np.arange(len(first)), group[labelled])
     has_test = bool((split_of[group[labelled]] == TEST).any())
     few = 0 < labelled.sum() < LABELLED_FOLDS and labelled.sum() <= (~with_label[group]).sum()
@@ -70,18 +106,18 @@ def assign(cleaned: Cleaned, settings: Settings, seed: int, ledger: Mapping[int,
     return np.where(stray, OUT, splits).astype(np.int8)
 
 
-def _recorded(ids: np.ndarray, ledger: Mapping[int, int], test_given: bool) -> np.ndarray:
-    """The split of each row in the ledger, -1 for new rows; a ledger from before there were labels binds nothing."""
-    if not test_given and not {TEST, HELD} & set(ledger.values()):
-        return np.full(len(ids), -1, dtype=np.int8)
-    return np.array([ledger.get(row, -1) for row in ids.tolist()], dtype=np.int8)
+def _binding(ledger: Ledger, test_given: bool) -> Ledger:
+    """What of a ledger binds: one from before there were labels binds nothing."""
+    return ledger if test_given or np.isin(ledger.splits, (TEST, HELD)).any() else Ledger()
 
 
-def _anchor(cleaned: Cleaned, row: int) -> int:
+def _anchors(cleaned: Cleaned, rows: np.ndarray) -> np.ndarray:
     """What the split of a row's group is hashed from: the name of the group, or the content of a row without one."""
-    name = cleaned.groups[row]
-    digest = int(cleaned.ids[row]) if name is None else xxhash.xxh3_64_intdigest(name.encode("utf-8", "surrogatepass"))
-    return int(np.uint64(digest % (1 << 64)).astype(np.int64))
+    anchors = cleaned.ids[rows].copy()
+    named = np.array([name is not None for name in cleaned.groups], dtype=bool)
+    for at in np.flatnonzero(named[rows]).tolist():
+        anchors[at] = group_hash(str(cleaned.groups[rows[at]]))
+    return anchors
 
 
 def _chosen(draw: np.ndarray, among: np.ndarray, share: float, need: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ import platform
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from seedbed.core.runs import fingerprint, friendly, read_json, sync_folder
@@ -25,10 +26,14 @@ from seedbed.core.tokens import PAD
 from seedbed.core.types import NO_LABEL, Facts, Say
 from seedbed.data.clean import Cleaned
 from seedbed.data.facts import facts_from_json
+from seedbed.data.reading import USED
 from seedbed.data.shards import Shard, damaged
-from seedbed.data.split import OUT, SPLITS, assign
+from seedbed.data.split import OUT, SPLITS, Ledger, assign
+from seedbed.data.strings import strings_of
 from seedbed.data.tokenizer import Tokenizer, load_tokenizer
-from seedbed.data.write import FORMAT, MANIFEST, id_of, write_dataset
+from seedbed.data.write import FORMAT, MANIFEST, encoding_name, id_of, write_dataset
+
+_STRINGS_AT_ONCE = 8192
 
 # How images were brought to their size: new ones will be, too.
 _RESIZED = ("image_fit", "image_resample", "image_crop")
@@ -83,9 +88,9 @@ class Prepared:
         return list(self.manifest["understood"])
 
     @cached_property
-    def keys(self) -> list[str]:
+    def keys(self) -> Sequence[str]:
         """Where each row was found."""
-        return self._index.column("key").to_pylist()
+        return strings_of(self._index.column("key"))
 
     @cached_property
     def _shard_of(self) -> np.ndarray:
@@ -161,10 +166,10 @@ class Prepared:
         """What became of every row of the source: key, fate, reason, of, kept."""
         return _table(self._shards["fates.arrow"])
 
-    def ledger(self) -> dict[int, int]:
-        """Split of every row there ever was in these data, by id."""
+    def ledger(self) -> Ledger:
+        """Split of every row there ever was in these data."""
         table = _table(self._shards["splits.arrow"])
-        return dict(zip(table.column("id").to_pylist(), table.column("split").to_pylist(), strict=True))
+        return Ledger().extended(table.column("id").to_numpy(), table.column("split").to_numpy())
 
     def verify(self) -> int:
         """Read every file whole; returns how many there are, the manifest included.
@@ -246,9 +251,10 @@ def prepare(
         if manifest["inputs"] == inputs:
             return _verified(folder)
     relatives = [load(folder) for folder, manifest in manifests.items() if manifest["lineage"] == lineage]
-    ledger: dict[int, int] = {}
+    ledger = Ledger()
     for earlier in sorted(relatives, key=lambda one: (one.manifest["generation"], one.dataset_id)):
-        ledger = {**earlier.ledger(), **ledger}
+        known = earlier.ledger()
+        ledger = ledger.extended(known.ids, known.splits)
     splits = assign(cleaned, settings, settings.seed, ledger)
     if strays := int((splits == OUT).sum()):
         say("warning", text=f"{strays:,} rows are not used: their groups are also in a stricter split.")
@@ -264,6 +270,8 @@ def prepare(
             dataset_id = write_dataset(temporary, cleaned, splits, ledger, chosen, about)
             sync_folder(temporary)
             _rename(temporary, root / dataset_id)
+            if cleaned.work is not None:
+                shutil.rmtree(cleaned.work / encoding_name(about, splits), ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return _verified(root / dataset_id)
@@ -287,16 +295,33 @@ def _shares(settings: Settings) -> tuple[float, float]:
 
 def _content(cleaned: Cleaned) -> str:
     """Hash of all rows as they are, with labels, splits, groups, keys and fates."""
-    digest = xxhash.xxh3_128()
-    for row in cleaned.raw:
-        content = row.encode("utf-8", "surrogatepass") if isinstance(row, str) else np.ascontiguousarray(row).tobytes()
-        digest.update(len(content).to_bytes(8, "little"))
-        digest.update(content)
-    shape = list(cleaned.raw.shape) if isinstance(cleaned.raw, np.ndarray) else []
-    beside = [shape, cleaned.ids.tolist(), cleaned.keys, cleaned.labels, cleaned.splits, cleaned.groups]
-    fates = [cleaned.ledger.column(name).to_pylist() for name in ("key", "fate", "reason", "of")]
-    digest.update(json.dumps([beside, fates, cleaned.counts, cleaned.understood]).encode())
+    digest = xxhash.xxh3_128(cleaned.ids.tobytes())
+    if isinstance(cleaned.raw, np.ndarray):
+        digest.update(str(cleaned.raw.shape).encode())
+        for image in cleaned.raw:
+            digest.update(np.ascontiguousarray(image).data)
+    else:
+        _update(digest, cleaned.raw)
+    _update(digest, cleaned.keys)
+    for names in (cleaned.labels, cleaned.splits, cleaned.groups):
+        numbers: dict[str | None, int] = {}
+        codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int64, len(names))
+        digest.update(codes.tobytes())
+        digest.update(json.dumps(list(numbers)).encode())
+    # What is used as it is, is known by its key and content.
+    told = pc.or_(pc.not_equal(cleaned.ledger["fate"], USED), pc.not_equal(cleaned.ledger["reason"], ""))
+    for name in ("key", "fate", "reason", "of"):
+        _update(digest, strings_of(cleaned.ledger[name].filter(told)))
+    digest.update(json.dumps([cleaned.counts, cleaned.understood]).encode())
     return digest.hexdigest()
+
+
+def _update(digest: xxhash.xxh3_128, strings: Sequence[str]) -> None:
+    """Hash strings and their lengths."""
+    for low in range(0, len(strings), _STRINGS_AT_ONCE):
+        part = [string.encode("utf-8", "surrogatepass") for string in strings[low : low + _STRINGS_AT_ONCE]]
+        digest.update(np.array([len(part), *map(len, part)]).tobytes())
+        digest.update(b"".join(part))
 
 
 def _temporary() -> str:

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seedbed.core.errors import DataError
-from seedbed.data.delimited import read_delimited, too_long
+from seedbed.data.delimited import read_delimited, read_head, too_long
 from seedbed.data.files import lines, reason_of
 from seedbed.data.rows import KEPT_BYTES, Quarantined, Unreadable
 
 SUFFIXES = frozenset({".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
 SAMPLE_ROWS = 1000
+HELD_BYTES = 128 << 20  # tables that take more are read again, block by block, instead of being held
+ROW_BYTES = 256  # what a row takes besides its text, about
 _BATCH_ROWS = 4096
+_BATCH_BYTES = 32 << 20
 Columns = dict[str, list[object]]
+
+
+class Block(NamedTuple):
+    """Consecutive rows of a table.
+
+    Attributes:
+        numbers: what follows the colon in the key of each row.
+        columns: name -> value of each row.
+    """
+
+    numbers: Sequence[int]
+    columns: Columns
 
 
 @dataclass(frozen=True)
@@ -30,22 +48,26 @@ class Table:
         stem: what may name its split.
         columns: names, in order.
         num_rows: good rows.
+        num_bytes: about what its rows take when they are held.
+        held: whether they are, or may be.
         sample: the first values of each column that holds scalars.
-        load: names of columns -> their values, in full.
-        key_numbers: what follows the colon in the key of each row.
+        blocks: (names of columns, number of rows to leave out) -> the rows that follow, block by block.
         broken: rows that could not be cut out.
         header: False where the names of the columns are ours.
+        identity: tells whether a file changed: its size and its time of change; empty for what is in memory.
     """
 
     name: str
     stem: str
     columns: list[str]
     num_rows: int
+    num_bytes: int
+    held: bool
     sample: Columns
-    load: Callable[[list[str]], Columns]
-    key_numbers: Sequence[int]
+    blocks: Callable[[list[str], int], Iterator[Block]]
     broken: list[Quarantined] = field(default_factory=list)
     header: bool = True
+    identity: str = ""
 
 
 def suffix_of(path: Path) -> str:
@@ -59,22 +81,23 @@ def stem_of(path: Path) -> str:
     return Path(name).stem
 
 
-def open_table(path: Path, name: str) -> Table:
+def open_table(path: Path, name: str, room: int = HELD_BYTES) -> Table:
     """Look at a table.
 
     Args:
         path: the file.
         name: what its keys begin with.
+        room: bytes that may be held of it; a longer one is read again, block by block, when its rows are wanted.
 
     Raises:
         Unreadable: the whole file cannot be used.
     """
     kind = suffix_of(path)
     if kind == ".parquet":
-        return _open_parquet(path, name)
+        return _open_parquet(path, name, room)
     if kind in (".jsonl", ".ndjson", ".json"):
-        return _open_json_lines(path, name)
-    return open_delimited(path, name)
+        return _open_json_lines(path, name, room)
+    return open_delimited(path, name, room)
 
 
 def from_columns(columns: Mapping[str, Sequence[object]], name: str) -> Table:
@@ -97,42 +120,95 @@ def from_columns(columns: Mapping[str, Sequence[object]], name: str) -> Table:
 
 def from_records(records: Sequence[Mapping[str, object]], name: str) -> Table:
     """A table of a list of dictionaries; a missing key is an empty cell."""
-    return _in_memory(name, name, _columns_of(records), range(1, len(records) + 1))
+    return _in_memory(name, name, _columns_of(records, _names(records)), range(1, len(records) + 1))
 
 
-def _columns_of(records: Sequence[Mapping[str, object]]) -> Columns:
-    names = dict.fromkeys(str(key) for record in records for key in record)
+def _names(records: Iterable[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(str(key) for record in records for key in record))
+
+
+def _columns_of(records: Sequence[Mapping[str, object]], names: Sequence[str]) -> Columns:
     return {name: [record.get(name) for record in records] for name in names}
 
 
 def _in_memory(name: str, stem: str, columns: Columns, numbers: Sequence[int]) -> Table:
+    def blocks(names: list[str], first: int) -> Iterator[Block]:
+        yield Block(numbers[first:], {key: columns[key][first:] if first else columns[key] for key in names})
+
+    return Table(name, stem, list(columns), len(numbers), 0, True, _sample(columns), blocks)
+
+
+def _sample(columns: Columns) -> Columns:
     sample = {key: values[:SAMPLE_ROWS] for key, values in columns.items()}
-    scalar = {key: values for key, values in sample.items() if not any(isinstance(v, list | dict) for v in values)}
-    return Table(name, stem, list(columns), len(numbers), scalar, lambda names: {n: columns[n] for n in names}, numbers)
+    return {key: values for key, values in sample.items() if not any(isinstance(v, list | dict) for v in values)}
 
 
-def open_delimited(path: Path, name: str) -> Table:
+def open_delimited(path: Path, name: str, room: int = HELD_BYTES) -> Table:
     """Read a CSV or TSV file, whatever its ending."""
-    records = read_delimited(path, name)
-    columns: Columns = {column: [row[at] for row in records.cells] for at, column in enumerate(records.columns)}
-    table = _in_memory(name, stem_of(path), columns, records.numbers)
-    return replace(table, broken=records.broken, header=records.header)
+    head = read_head(path)
+    place = {column: at for at, column in enumerate(head.columns)}
+
+    def records(broken: list[Quarantined]) -> Iterator[tuple[int, list[str]]]:
+        return read_delimited(path, name, head, broken)
+
+    def columns_of(rows: Sequence[list[str]], names: Sequence[str]) -> Columns:
+        return {column: [row[place[column]] for row in rows] for column in names}
+
+    table = _counted(path, name, records, columns_of, lambda _: head.columns, room)
+    return replace(table, header=head.header)
 
 
-def _open_json_lines(path: Path, name: str) -> Table:
-    records: list[Mapping[str, object]] = []
-    numbers: list[int] = []
+def _open_json_lines(path: Path, name: str, room: int) -> Table:
+    def records(broken: list[Quarantined]) -> Iterator[tuple[int, Mapping[str, object]]]:
+        for number, value in _json_values(path, name, broken):
+            if number == 1 and isinstance(value, list):
+                raise Unreadable(f"one JSON list, not JSON Lines: jq -c '.[]' {path.name} > {stem_of(path)}.jsonl")
+            if isinstance(value, dict):
+                yield number, value
+            else:
+                broken.append(Quarantined(f"{name}:{number}", f"not a JSON object but a {type(value).__name__}"))
+
+    return _counted(path, name, records, _columns_of, _names, room)
+
+
+Record = TypeVar("Record", list[str], Mapping[str, object])
+
+
+def _counted(
+    path: Path,
+    name: str,
+    records: Callable[[list[Quarantined]], Iterator[tuple[int, Record]]],
+    columns_of: Callable[[Sequence[Record], Sequence[str]], Columns],
+    names_of: Callable[[Iterable[Record]], list[str]],
+    room: int,
+) -> Table:
+    """Read a file of records once: held where it is short, else counted, and read again when its rows are wanted."""
     broken: list[Quarantined] = []
-    for number, value in _json_values(path, name, broken):
-        if number == 1 and isinstance(value, list):
-            raise Unreadable(f"one JSON list, not JSON Lines: jq -c '.[]' {path.name} > {stem_of(path)}.jsonl")
-        if isinstance(value, dict):
-            records.append(value)
-            numbers.append(number)
-        else:
-            broken.append(Quarantined(f"{name}:{number}", f"not a JSON object but a {type(value).__name__}"))
-    table = _in_memory(name, stem_of(path), _columns_of(records), numbers)
-    return replace(table, broken=broken)
+    numbers: list[int] = []
+    held: list[Record] = []
+    names: dict[str, None] = {}
+    num_rows = num_bytes = 0
+    identity = identity_of(path)  # before it is read: what changes meanwhile shows later
+    for batch in _batched(records(broken)):
+        num_rows += len(batch)
+        num_bytes += sum(_size(record) for _, record in batch)
+        names.update(dict.fromkeys(names_of(record for _, record in batch)))
+        if num_bytes <= room or len(held) < SAMPLE_ROWS:
+            numbers += [number for number, _ in batch]
+            held += [record for _, record in batch]
+        elif len(held) > SAMPLE_ROWS:
+            del held[SAMPLE_ROWS:]
+    columns = list(names) or names_of([])
+    if num_rows == len(held):
+        table = _in_memory(name, stem_of(path), columns_of(held, columns), numbers)
+        return replace(table, num_bytes=num_bytes, broken=broken, identity=identity)
+
+    def blocks(wanted: list[str], first: int) -> Iterator[Block]:
+        for batch in _batched(islice(records([]), first, None)):
+            yield Block([number for number, _ in batch], columns_of([record for _, record in batch], wanted))
+
+    sample = _sample(columns_of(held[:SAMPLE_ROWS], columns))
+    return Table(name, stem_of(path), columns, num_rows, num_bytes, False, sample, blocks, broken, identity=identity)
 
 
 def _json_values(path: Path, name: str, broken: list[Quarantined]) -> Iterator[tuple[int, object]]:
@@ -163,10 +239,14 @@ def _json_values(path: Path, name: str, broken: list[Quarantined]) -> Iterator[t
         broken.append(Quarantined(f"{name}:{number + 1}", str(error)))
 
 
-def _open_parquet(path: Path, name: str) -> Table:
+def _open_parquet(path: Path, name: str, room: int) -> Table:
     try:
+        identity = identity_of(path)
         with pq.ParquetFile(path) as stored:
             schema, num_rows = stored.schema_arrow, stored.metadata.num_rows
+            groups = [stored.metadata.row_group(at) for at in range(stored.metadata.num_row_groups)]
+            num_bytes = num_rows * ROW_BYTES + sum(group.total_byte_size for group in groups)
+            starts = np.cumsum([0, *(group.num_rows for group in groups)])
             flat = [f.name for f in schema if not pa.types.is_nested(f.type)]
             first = next(stored.iter_batches(SAMPLE_ROWS, columns=flat), None)
             sample: Columns = {key: _values(first.column(key)) for key in flat} if first else {key: [] for key in flat}
@@ -175,18 +255,56 @@ def _open_parquet(path: Path, name: str) -> Table:
     except (pa.ArrowException, ValueError) as error:
         raise Unreadable(f"damaged Parquet file: {str(error).splitlines()[0][:200]}") from error
 
-    def load(names: list[str]) -> Columns:
+    def blocks(names: list[str], first: int) -> Iterator[Block]:
+        group = int(np.searchsorted(starts, first, side="right")) - 1
+        at = int(starts[group])
+        size = max(1, min(_BATCH_ROWS, _BATCH_BYTES * num_rows // max(num_bytes, 1)))
         try:
             with pq.ParquetFile(path) as stored:
-                read: Columns = {key: [] for key in names}
-                for batch in stored.iter_batches(_BATCH_ROWS, columns=names):
-                    for key in names:
-                        read[key].extend(_values(batch.column(key)))
+                wanted = range(group, len(groups))
+                for batch in stored.iter_batches(size, row_groups=wanted, columns=names) if wanted else ():
+                    batch, at = batch.slice(max(first - at, 0)), at + batch.num_rows
+                    numbers = range(at - batch.num_rows + 1, at + 1)
+                    if batch.num_rows:
+                        yield Block(numbers, {key: _values(batch.column(key)) for key in names})
         except (OSError, pa.ArrowException) as error:
             raise Unreadable(f"damaged Parquet file: {str(error).splitlines()[0][:200]}") from error
-        return read
 
-    return Table(name, stem_of(path), schema.names, num_rows, sample, load, range(1, num_rows + 1))
+    held = num_bytes <= room
+    return Table(name, stem_of(path), schema.names, num_rows, num_bytes, held, sample, blocks, identity=identity)
+
+
+def identity_of(path: Path) -> str:
+    """What changes when a file does: its size and its time of change.
+
+    Raises:
+        Unreadable: it is not there.
+    """
+    try:
+        known = path.stat()
+    except OSError as error:
+        raise Unreadable(reason_of(error)) from error
+    return f"{known.st_size} {known.st_mtime_ns}"
+
+
+def _batched(records: Iterator[tuple[int, Record]]) -> Iterator[list[tuple[int, Record]]]:
+    """Some thousand records at a time, fewer of long ones."""
+    batch: list[tuple[int, Record]] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        size += _size(record[1])
+        if len(batch) >= _BATCH_ROWS or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _size(record: list[str] | Mapping[str, object]) -> int:
+    """About how many bytes a record takes."""
+    cells = record if isinstance(record, list) else record.values()
+    return ROW_BYTES + sum(len(cell) for cell in cells if isinstance(cell, str))
 
 
 def _parquet_reason(error: OSError) -> str:

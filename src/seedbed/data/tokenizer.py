@@ -38,6 +38,8 @@ _CHARACTERS_PER_ENTRY = 2_000
 _DOCUMENT_CAP = 10_000
 _CACHE_CAP = 1 << 20
 _MAX_BYTES = 1 << 27
+_WORDS_CAP = 1 << 22
+_TEXTS_AT_ONCE = 4096
 
 
 class _Seen:
@@ -106,7 +108,7 @@ class Tokenizer:
         if self.kind == "char":
             table = self._character_table()
             return [table[_codepoints(self.backend.normalizer.normalize_str(text))] for text in texts]
-        return [ids for low in range(0, len(texts), 4096) for ids in self._encode_pieces(texts[low : low + 4096])]
+        return [ids for part in _parts(texts) for ids in self._encode_pieces(part)]
 
     def _encode_pieces(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Encode texts piece by piece, each distinct piece once."""
@@ -187,7 +189,7 @@ def default_vocab_size(kind: str, num_characters: int) -> int:
     return next((size for size, most in ((4096, 2e6), (8192, 2e7), (16384, 1e8)) if num_words <= most), 32768)
 
 
-def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int = 0) -> Tokenizer:
+def train_tokenizer(texts: Sequence[str], kind: str, vocab_size: int = 0) -> Tokenizer:
     """Train a tokenizer; equal texts in equal order give equal tokenizers.
 
     Args:
@@ -195,17 +197,21 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int = 0) -> Tok
         kind: "bpe", "word" (lower-cased words and punctuation that occur three times) or "char".
         vocab_size: most entries, special ones included; 0: by amount of text.
     """
-    rows = list(texts)
-    size = vocab_size or default_vocab_size(kind, sum(map(len, rows)))
+    num_characters = sum(len(text) for part in _parts(texts) for text in part)
+    size = vocab_size or default_vocab_size(kind, num_characters)
     if kind == "bpe":
-        return _train_bpe(rows, size)
+        return _train_bpe(texts, size, num_characters)
     backend = _word_backend() if kind == "word" else _character_backend()
-    counts = _count_words(rows, backend) if kind == "word" else _count_characters(rows, backend)
+    counts = _count_words(texts, backend) if kind == "word" else _count_characters(texts, backend)
     least = WORD_MIN_COUNT if kind == "word" else 1
     ranked = sorted((-count, name) for name, count in counts.items() if count >= least and name not in SPECIAL_NAMES)
     names = [*SPECIAL_NAMES, *(name for _, name in ranked[: max(size - NUM_SPECIAL, 0)])]
     backend.model = models.WordLevel({name: index for index, name in enumerate(names)}, unk_token=SPECIAL_NAMES[UNK])
     return _tokenizer(kind, backend)
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (texts[low : low + _TEXTS_AT_ONCE] for low in range(0, len(texts), _TEXTS_AT_ONCE))
 
 
 def _tokenizer(kind: str, backend: tokenizers.Tokenizer) -> Tokenizer:
@@ -215,7 +221,7 @@ def _tokenizer(kind: str, backend: tokenizers.Tokenizer) -> Tokenizer:
     return Tokenizer(kind, backend)
 
 
-def _train_bpe(rows: list[str], size: int) -> Tokenizer:
+def _train_bpe(texts: Sequence[str], size: int, num_characters: int) -> Tokenizer:
     """Byte-level BPE: all 256 bytes are entries, so nothing is unknown."""
     backend = tokenizers.Tokenizer(models.BPE())
     backend.normalizer = normalizers.NFC()
@@ -228,16 +234,16 @@ def _train_bpe(rows: list[str], size: int) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    backend.train_from_iterator(_sample(rows, size * _CHARACTERS_PER_ENTRY), trainer)
+    stride = max(1, -(-num_characters // (size * _CHARACTERS_PER_ENTRY)))
+    backend.train_from_iterator(islice(_passages(texts), 0, None, stride), trainer)
     return _tokenizer("bpe", backend)
 
 
-def _sample(rows: list[str], characters: int) -> Iterator[str]:
-    """Passages of at most 10,000 characters, evenly from all rows, about `characters` in all."""
-    passages = [(row, low) for row, text in enumerate(rows) for low in range(0, len(text), _DOCUMENT_CAP)]
-    stride = max(1, -(-sum(map(len, rows)) // characters))
-    for row, low in passages[::stride]:
-        yield rows[row][low : low + _DOCUMENT_CAP]
+def _passages(texts: Sequence[str]) -> Iterator[str]:
+    """All texts in passages of at most 10,000 characters."""
+    for part in _parts(texts):
+        for text in part:
+            yield from (text[low : low + _DOCUMENT_CAP] for low in range(0, len(text), _DOCUMENT_CAP))
 
 
 def _word_backend() -> tokenizers.Tokenizer:
@@ -255,26 +261,40 @@ def _character_backend() -> tokenizers.Tokenizer:
     return backend
 
 
-def _count_words(rows: list[str], backend: tokenizers.Tokenizer) -> Counter[str]:
-    """How often each word occurs; distinct pieces are cut into words once."""
+def _count_words(texts: Sequence[str], backend: tokenizers.Tokenizer) -> Counter[str]:
+    """How often each word occurs; distinct pieces are cut into words once.
+
+    Beyond four million different words those met once so far are forgotten now and then, so that memory is bounded.
+    """
+    words: Counter[str] = Counter()
     seen, counts = _Seen(), np.zeros(0, dtype=np.int64)
-    for low in range(0, len(rows), 4096):
-        numbers = np.concatenate([seen.number(_WORD_PIECE.findall(text)) for text in rows[low : low + 4096]])
+    for part in _parts(texts):
+        numbers = np.concatenate([seen.number(_WORD_PIECE.findall(text)) for text in part])
         more = np.bincount(numbers, minlength=len(seen.numbers))
         more[: len(counts)] += counts
         counts = more
-    words: Counter[str] = Counter()
-    for piece, count in zip(seen.numbers, counts.tolist(), strict=True):
-        for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(piece)):
-            words[word] += count
+        if len(counts) > _CACHE_CAP:
+            _cut_words(seen, counts, backend, words)
+            seen, counts = _Seen(), np.zeros(0, dtype=np.int64)
+            if len(words) > _WORDS_CAP:
+                words = Counter({word: count for word, count in words.items() if count > 1})
+    _cut_words(seen, counts, backend, words)
     return words
 
 
-def _count_characters(rows: list[str], backend: tokenizers.Tokenizer) -> Counter[str]:
+def _cut_words(seen: _Seen, counts: np.ndarray, backend: tokenizers.Tokenizer, words: Counter[str]) -> None:
+    """Add the words of counted pieces."""
+    for piece, count in zip(seen.numbers, counts.tolist(), strict=True):
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(piece)):
+            words[word] += count
+
+
+def _count_characters(texts: Sequence[str], backend: tokenizers.Tokenizer) -> Counter[str]:
     """How often each character occurs."""
     totals = np.zeros(0x110000, dtype=np.int64)
-    for text in rows:
-        codes, counts = np.unique(_codepoints(backend.normalizer.normalize_str(text)), return_counts=True)
+    for part in _parts(texts):
+        joined = "".join(backend.normalizer.normalize_str(text) for text in part)
+        codes, counts = np.unique(_codepoints(joined), return_counts=True)
         totals[codes] += counts
     return Counter({chr(code): int(totals[code]) for code in np.flatnonzero(totals)})
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 
 from seedbed.core.runs import fingerprint, json_bytes, write_synced
-from seedbed.core.tokens import UNK
 from seedbed.core.types import NO_LABEL
 from seedbed.data.clean import Cleaned
+from seedbed.data.encode import encoded, trained_on
 from seedbed.data.facts import TokenCounts, class_counts, class_names, facts_to_json, image_facts, text_facts
 from seedbed.data.shards import stamp
-from seedbed.data.split import HELD, TRAIN, group_codes
-from seedbed.data.tokenizer import Tokenizer, train_tokenizer
+from seedbed.data.split import HELD, TRAIN, Ledger, group_codes
+from seedbed.data.tokenizer import Tokenizer
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 SHARD_BYTES = 64 << 20
 _ROWS_AT_ONCE = 8192
+_IMAGES_AT_ONCE = 256
 _ROWS_OF_A_BATCH = 1000
 
 
@@ -30,7 +31,7 @@ def write_dataset(
     folder: Path,
     cleaned: Cleaned,
     splits: np.ndarray,
-    ledger: Mapping[int, int],
+    ledger: Ledger,
     tokenizer: Tokenizer | tuple[str, int],
     about: Mapping[str, Any],
 ) -> str:
@@ -54,28 +55,30 @@ def write_dataset(
     shape: dict[str, Any] = {}
     if isinstance(cleaned.raw, np.ndarray):
         facts = image_facts(cleaned.raw, splits == TRAIN, classes, counts_C)
-        placed = _write_shards(folder, "images", np.dtype(np.uint8), iter([list(cleaned.raw)]))
+        parts = (list(cleaned.raw[low : low + _IMAGES_AT_ONCE]) for low in range(0, len(cleaned), _IMAGES_AT_ONCE))
+        placed = _write_shards(folder, "images", np.dtype(np.uint8), parts)
         placed["length"] = np.ones(len(cleaned), dtype=np.int64)
     else:
+        work = None if cleaned.work is None else cleaned.work / encoding_name(about, splits)
         if isinstance(tokenizer, tuple):
-            texts = [text for text, code in zip(cleaned.raw, splits.tolist(), strict=True) if code == TRAIN]
-            tokenizer = train_tokenizer(texts, *tokenizer)
+            tokenizer = trained_on(cleaned.raw, splits, *tokenizer, work)
         write_synced(folder / "tokenizer.json", _writer(tokenizer.to_json().encode()))
         counts = TokenCounts(tokenizer.vocab_size)
-        encoded = _encoded(cleaned.raw, splits, tokenizer, counts)
-        placed = _write_shards(folder, "tokens", tokenizer.dtype, encoded)
+        placed = _write_shards(folder, "tokens", tokenizer.dtype, encoded(cleaned.raw, splits, tokenizer, counts, work))
         facts = text_facts(counts, classes, counts_C)
         shape = {"tokens": tokenizer.dtype.name, "rows": _write_rows(folder, cleaned.raw)}
     write_synced(folder / "facts.json", _writer(facts_to_json(facts).encode()))
-    index = {"id": cleaned.ids, "key": cleaned.keys, "label": labels, "split": splits}
+    index = {"id": cleaned.ids, "key": _column(cleaned.keys), "label": labels, "split": splits}
     write_table(folder / "index.arrow", pa.table({**index, "group": group_codes(cleaned.groups), **placed}))
     write_table(folder / "fates.arrow", cleaned.ledger)
-    known = {**dict(zip(cleaned.ids.tolist(), splits.tolist(), strict=True)), **ledger}
-    write_table(
-        folder / "splits.arrow",
-        pa.table({"id": pa.array(known, pa.int64()), "split": pa.array(known.values(), pa.int8())}),
-    )
+    known = ledger.extended(cleaned.ids, splits)
+    write_table(folder / "splits.arrow", pa.table({"id": known.ids, "split": known.splits}))
     return _write_manifest(folder, cleaned, {**about, **shape})
+
+
+def encoding_name(about: Mapping[str, Any], splits: np.ndarray) -> str:
+    """The folder, among the blocks of long data, in which their tokens are kept until the dataset is whole."""
+    return f"encoded-{fingerprint([about['inputs'], xxhash.xxh3_128_hexdigest(splits.tobytes())])[:16]}"
 
 
 def _write_manifest(folder: Path, cleaned: Cleaned, about: Mapping[str, Any]) -> str:
@@ -114,51 +117,60 @@ def _writer(content: bytes) -> Any:
     return lambda file: file.write(content)
 
 
-def _encoded(
-    texts: list[str], splits: np.ndarray, tokenizer: Tokenizer, counts: TokenCounts
-) -> Iterator[list[np.ndarray]]:
-    """Ids of all texts, some rows at a time, counting those of training rows; what leaves no token is one unknown."""
-    nothing = np.array([UNK], dtype=tokenizer.dtype)
-    for low in range(0, len(texts), _ROWS_AT_ONCE):
-        part = [ids if len(ids) else nothing for ids in tokenizer.encode_batch(texts[low : low + _ROWS_AT_ONCE])]
-        counts.add([ids for ids, code in zip(part, splits[low : low + _ROWS_AT_ONCE], strict=True) if code == TRAIN])
-        yield part
+def _column(strings: Sequence[str]) -> pa.ChunkedArray:
+    """Many strings as a column; chunks are a multiple of a record batch, so that they do not show in the file."""
+    size = 8 * _ROWS_OF_A_BATCH
+    parts = [pa.array(strings[low : low + size], pa.string()) for low in range(0, len(strings), size)]
+    return pa.chunked_array(parts, pa.string())
 
 
 def _write_shards(
     folder: Path, name: str, dtype: np.dtype[Any], parts: Iterator[list[np.ndarray]]
 ) -> dict[str, np.ndarray]:
     """Write arrays one after another into shards of about SHARD_BYTES; returns shard, start and length of each."""
-    shards: list[int] = []
-    starts: list[int] = []
-    lengths: list[int] = []
+    placed: list[np.ndarray] = []
     pending: list[np.ndarray] = []
-    number, size = 0, 0
+    number, size, most = 0, 0, SHARD_BYTES // dtype.itemsize
 
     def write(file: IO[bytes]) -> None:
         for values in pending:
             file.write(np.ascontiguousarray(values, dtype=dtype.newbyteorder("<")).data)
 
     for part in parts:
-        for values in part:
-            if pending and (size + values.size) * dtype.itemsize > SHARD_BYTES:
+        lengths = [values.size for values in part]
+        numbers, starts, low = [], [], 0
+        for at, length in enumerate(lengths):
+            if size and size + length > most:
+                pending += part[low:at]
                 write_synced(folder / f"{name}-{number:05d}.bin", write)
-                pending, number, size = [], number + 1, 0
-            shards.append(number)
+                pending, number, size, low = [], number + 1, 0, at
+            numbers.append(number)
             starts.append(size)
-            lengths.append(values.size)
-            pending.append(values)
-            size += values.size
+            size += length
+        pending.append(np.concatenate([values.reshape(-1) for values in part[low:]]))
+        placed.append(np.array([numbers, starts, lengths]))
     write_synced(folder / f"{name}-{number:05d}.bin", write)
-    return {"shard": np.array(shards, np.int32), "start": np.array(starts), "length": np.array(lengths)}
+    shard, start, length = np.concatenate(placed, axis=1)
+    return {"shard": shard.astype(np.int32), "start": start, "length": length}
 
 
-def _write_rows(folder: Path, texts: list[str]) -> list[int]:
+def _write_rows(folder: Path, texts: Sequence[str]) -> list[int]:
     """Write raw texts into Arrow files of about SHARD_BYTES; returns the first row of each, and the number of rows."""
-    sizes = np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts])
-    shard_of = (np.cumsum(sizes) - sizes) // SHARD_BYTES
-    firsts = [*np.unique(shard_of, return_index=True)[1].tolist(), len(texts)]
-    for number, (low, high) in enumerate(pairwise(firsts)):
-        column = pa.array(texts[low:high], pa.large_string())
-        write_table(folder / f"rows-{number:05d}.arrow", pa.table({"text": column}))
+    pending: list[str] = []
+    firsts, total, before = [0], 0, 0
+
+    def flush() -> None:
+        column = pa.array(pending, pa.large_string())
+        write_table(folder / f"rows-{len(firsts) - 1:05d}.arrow", pa.table({"text": column}))
+        firsts.append(firsts[-1] + len(pending))
+        pending.clear()
+
+    for low in range(0, len(texts), _ROWS_AT_ONCE):
+        for text in texts[low : low + _ROWS_AT_ONCE]:
+            if pending and total // SHARD_BYTES != before:
+                flush()
+            before = total // SHARD_BYTES
+            pending.append(text)
+            total += len(text.encode("utf-8", "surrogatepass"))
+    flush()
     return firsts

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Unpack
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from seedbed.core.types import Say, silent
 from seedbed.data.clean import clean
+from seedbed.data.reading import EXCLUDED, QUARANTINED
 from seedbed.data.source import open_source
 from seedbed.verbs.options import Options, Result, resolve_options
 
@@ -25,7 +30,8 @@ def check(
     """
     settings = resolve_options(options).settings
     source = open_source(data, settings)
-    cleaned = clean(source, settings)
+    with TemporaryDirectory() as folder:
+        cleaned = clean(source, settings, Path(folder))
     say("understood", lines=list(cleaned.understood))
     say("counts", **cleaned.counts)
     unlabelled = sum(label is None for label in cleaned.labels)
@@ -35,12 +41,12 @@ def check(
         "labels": cleaned.classes,
         "unlabelled": unlabelled,
         "splits": {name or "unassigned": cleaned.splits.count(name) for name in dict.fromkeys(cleaned.splits)},
-        "not_used": not_used(cleaned.ledger.to_pylist()),
+        "not_used": not_used(cleaned.ledger),
     }
     return Result(None, summary)
 
 
-def not_used(ledger: list[dict[str, Any]], shown: int = SHOWN) -> list[dict[str, str]]:
+def not_used(ledger: pa.Table, shown: int = SHOWN) -> list[dict[str, str]]:
     """The first rows that were set aside with a reason; duplicates are counted, not listed."""
-    gone = [line for line in ledger if line["fate"] in ("quarantined", "excluded")]
-    return [{"key": line["key"], "fate": line["fate"], "reason": line["reason"]} for line in gone[:shown]]
+    gone = ledger.filter(pc.field("fate").isin((QUARANTINED, EXCLUDED)))
+    return gone.select(("key", "fate", "reason")).slice(0, shown).to_pylist()

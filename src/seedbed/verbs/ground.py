@@ -79,7 +79,7 @@ def stand(data: Any, out: str | Path, say: Say, options: Options, *planned: Laye
         say("warning", text="Both --minutes and --steps: the steps are exact, the minutes bound everything else.")
     source = open_source(data, settings)
     _keep_apart(source, Path(out))
-    cleaned = clean(source, settings)
+    cleaned = clean(source, settings, Path(out) / "data")
     say("understood", lines=list(cleaned.understood))
     say("counts", **cleaned.counts)
     machine = detect(settings)
@@ -183,7 +183,7 @@ def write_start(run: Run, ground: Ground, prepared: Prepared, planned: dict[str,
             "counts": dict(ground.cleaned.counts),
             "splits": {name: len(prepared.rows(split=name)) for name in ("train", "validation", "test", "held")},
             "labels": {name: counted[name] for name in classes},
-            "quarantined": not_used(ground.cleaned.ledger.to_pylist(), SHOWN_QUARANTINED),
+            "quarantined": not_used(ground.cleaned.ledger, SHOWN_QUARANTINED),
         },
     )
     run.record(dataset_id=prepared.dataset_id)

@@ -99,7 +99,7 @@ def _rows(modality: str, inputs: Any, settings: Settings) -> list[Row]:
             found="; ".join(source.understood),
             fix="Give inputs of the kind the model was trained on.",
         )
-    return source.rows
+    return list(source.rows)
 
 
 def _is_path(word: str) -> bool:

@@ -19,6 +19,7 @@ from seedbed.core.settings import Settings
 from seedbed.core.types import NO_LABEL, Learner, Say, silent
 from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
+from seedbed.data.strings import pick
 from seedbed.evaluate.probes import effective_rank, feature_std, features, neighbour_accuracy
 from seedbed.models.encoder import Encoder, make_spec, num_parameters
 from seedbed.plan.advise import Plan, advise, pretrain_stage, with_horizon, with_memory
@@ -97,9 +98,9 @@ class Trained:
 def profile_of(ground: Ground) -> Profile:
     """The data in numbers, without the given test rows."""
     cleaned = ground.cleaned
-    rows = [row for row, split in enumerate(cleaned.splits) if split != "test"]
-    raw = cleaned.raw[np.array(rows)] if isinstance(cleaned.raw, np.ndarray) else [cleaned.raw[row] for row in rows]
-    return profile(cleaned.modality, raw, [cleaned.labels[row] for row in rows])
+    rows = np.array([row for row, split in enumerate(cleaned.splits) if split != "test"], dtype=np.int64)
+    raw = cleaned.raw[rows] if isinstance(cleaned.raw, np.ndarray) else pick(cleaned.raw, rows)
+    return profile(cleaned.modality, raw, [cleaned.labels[row] for row in rows.tolist()])
 
 
 def check_options(plan: Plan, settings: Settings) -> None:
