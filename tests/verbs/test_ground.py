@@ -37,7 +37,7 @@ def seconds_of(out: Path) -> float:
 def test_the_time_of_a_command_is_bounded_unless_steps_alone_were_asked_for(
     tmp_path: Path, options: dict[str, Any], bound: float | None
 ) -> None:
-    made = stood(tmp_path, **options)
+    made = stood(tmp_path, 0.0, **options)
     deadline = made.deadline(0.5)
     assert (deadline is None) == (bound is None)
     assert deadline is None or bound is None or deadline - made.started == pytest.approx(0.5 * bound)
