@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from seedbed.data.source import Source
     from seedbed.models.encoder import Encoder
     from seedbed.verbs.check import check as check
+    from seedbed.verbs.config import config as config
     from seedbed.verbs.demo import demo as demo
+    from seedbed.verbs.doctor import doctor as doctor
     from seedbed.verbs.evaluate import evaluate as evaluate
     from seedbed.verbs.export import export as export
     from seedbed.verbs.finetune import finetune as finetune
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from seedbed.verbs.prove import prove as prove
     from seedbed.verbs.report import report as report
     from seedbed.verbs.run import run as run
+    from seedbed.verbs.runs import runs as runs
 
     __version__: str
 
@@ -41,6 +44,9 @@ VERBS = (
     "predict",
     "report",
     "export",
+    "runs",
+    "config",
+    "doctor",
 )
 
 

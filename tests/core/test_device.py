@@ -61,7 +61,7 @@ def test_bfloat16_must_be_there_and_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, has: bool, speedup: float, expected: str
 ) -> None:
     monkeypatch.setattr(device, "_has_bfloat16", lambda: has)
-    monkeypatch.setattr(device, "_speedup", lambda: speedup)
+    monkeypatch.setattr(device, "bfloat16_speedup", lambda: speedup)
     device._precision.cache_clear()
     assert detect(Settings(device="cpu", threads=1)).precision == expected
     device._precision.cache_clear()
@@ -75,7 +75,7 @@ def test_the_probe_is_made_once_and_leaves_the_threads_alone(monkeypatch: pytest
         return 1.0
 
     monkeypatch.setattr(device, "_has_bfloat16", lambda: True)
-    monkeypatch.setattr(device, "_speedup", speedup)
+    monkeypatch.setattr(device, "bfloat16_speedup", speedup)
     device._precision.cache_clear()
     torch.set_num_threads(2)
     for _ in range(3):
@@ -87,7 +87,7 @@ def test_the_probe_is_made_once_and_leaves_the_threads_alone(monkeypatch: pytest
 
 def test_the_probe_measures() -> None:
     torch.set_num_threads(1)
-    assert 0.01 < device._speedup() < 100
+    assert 0.01 < device.bfloat16_speedup() < 100
 
 
 def test_limits_of_a_container_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def _call(verb: Verb, given: dict[str, Any], screen: Screen) -> None:
         tables = merge(tables, {"finetune": {"freeze": values.pop("freeze")}})
     if "encoder" in values:
         values["encoder"] = locate_run(values["encoder"], ENCODING)
-    for flag, name in (("to_file", "to"), ("to_format", "to"), ("out_folder", "out")):
+    for flag, name in (("to_file", "to"), ("to_format", "to"), ("to_text", "to"), ("out_folder", "out")):
         if flag in values:
             values[name] = values.pop(flag)
     function = getattr(importlib.import_module(f"seedbed.verbs.{verb.name}"), verb.name)

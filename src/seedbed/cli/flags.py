@@ -27,6 +27,9 @@ def _argument(kind: Any, text: str, metavar: str) -> Argument:
 ARGUMENTS: dict[str, Argument] = {
     "data": _argument(str, DATA_HELP, "DATA"),
     "run": _argument(str, RUN_HELP, "RUN"),
+    "runs_action": _argument(str, "list, show RUN, diff RUN RUN, or gc (clear what nothing needs).", "[ACTION]"),
+    "config_action": _argument(str, "show, init (a file to begin with), or schema.", "[ACTION]"),
+    "places": _argument(list[str], "Run folders.", "[RUN]..."),
     "inputs": _argument(list[str], "Files, folders, or texts to answer for.", "INPUT..."),
 }
 
@@ -43,6 +46,7 @@ FLAGS: dict[str, Argument] = {
     "size": _flag(str | None, "Size of the model: nano, micro, ...", "--size", metavar="NAME"),
     "seed": _flag(int | None, "Seed of all randomness. Default: 0.", "--seed"),
     "threads": _flag(int | None, "Processor threads. Default: all cores.", "--threads"),
+    "memory": _flag(float | None, "Memory to plan for, in GiB. Default: all there is.", "--memory"),
     "labels": _flag(str | None, "Label counts to compare at, such as 50,200,1000.", "--labels", metavar="N,N,..."),
     "encoder": _flag(str | None, "Reuse the encoder of this run instead of pretraining.", "--from", metavar="RUN"),
     "freeze": _flag(
@@ -54,6 +58,7 @@ FLAGS: dict[str, Argument] = {
     "allow_download": _flag(bool, "Fetch a checkpoint named hf:OWNER/NAME.", "--allow-download"),
     "to_file": _flag(str | None, "Write the answers to a .csv, .jsonl or .parquet file.", "--to", metavar="FILE"),
     "to_format": _flag(str, "What to write: hf (Hugging Face layout), onnx, or safetensors.", "--to", metavar="FORMAT"),
+    "to_text": _flag(str | None, "File to write instead of printing.", "--to", metavar="FILE"),
     "out_folder": _flag(str, "Folder to write the export to.", "--out", metavar="FOLDER"),
     "config": _flag(str | None, "TOML file with any option.", "--config", panel=HOW, metavar="FILE"),
     "set": _flag(
@@ -76,7 +81,7 @@ DEFAULTS: dict[str, object] = {
 }
 REQUIRED = ("out_folder",)
 
-JOB = ("out", "minutes", "steps", "objective", "trunk", "size", "seed", "threads", "config", "set", "dry_run")
+JOB = ("out", "minutes", "steps", "objective", "trunk", "size", "seed", "threads", "memory", "config", "set", "dry_run")
 TALK = ("json", "verbose")
 
 
@@ -148,4 +153,19 @@ VERBS = (
     ),
     Verb("report", "Write the report of a run again.", ("run",), TALK),
     Verb("export", "Write the encoder for use elsewhere.", ("run",), ("to_format", "out_folder", *TALK), TRAINED),
+    Verb(
+        "runs",
+        "List, show, compare and clear runs.",
+        ("runs_action", "places"),
+        ("out", "dry_run", *TALK),
+        optional=("runs_action", "places"),
+    ),
+    Verb(
+        "config",
+        "Every option: as it resolves, as a file to begin with, as a JSON schema.",
+        ("config_action",),
+        ("to_text", "label", *(flag for flag in JOB if flag not in ("out", "dry_run")), *TALK),
+        optional=("config_action",),
+    ),
+    Verb("doctor", "What machine and installation can do, and what is wrong with them.", (), ("out", *TALK)),
 )

@@ -20,6 +20,8 @@ from seedbed.core.errors import SeedbedError
 FIRST_GAP_S = 1.0
 LONGEST_GAP_S = 60.0
 MAX_PARTS = 20
+SAID = ("text", "findings")  # of a summary: said line by line while it was made
+FINDING_STYLE = {"note": "yellow", "problem": "bold red"}
 VERDICT_STYLE = {"paid": "bold green", "did not pay": "bold red", "cannot tell": "bold yellow"}
 PLAN_FIRST = ("objective", "trunk", "size", "steps", "batch_size", "precision", "threads")
 
@@ -67,6 +69,8 @@ class Screen:
             "warning": lambda text, **_: self._warn(f"warning: {text}"),
             "finished": lambda folder, **_: self.line(f"finished before, nothing is done again: {folder}"),
             "arm": self._arm,
+            "text": lambda text, **_: self.line(text.rstrip("\n")),
+            "finding": self._finding,
             "report": self._report,
             "verdict": self._verdict,
         }
@@ -94,7 +98,11 @@ class Screen:
         """What a verb ended with: figures, folder, report, the verdict as the last line; or one JSON object."""
         summary: Mapping[str, Any] = result.summary
         if not self.verdict:
-            untold = {name: value for name, value in summary.items() if value not in (self.counts, self.report)}
+            untold = {
+                name: value
+                for name, value in summary.items()
+                if value not in (self.counts, self.report) and name not in SAID
+            }
             for text in summary_lines(untold):
                 self.line(text)
         if result.folder is not None:
@@ -129,6 +137,9 @@ class Screen:
     def _counts(self, **counts: Any) -> None:
         self.counts = counts
         self.line(counts_line(counts))
+
+    def _finding(self, what: str, state: str, found: str, fix: str = "") -> None:
+        self.line(f"{state:8} {what}: {found}" + (f"  -> {fix}" if fix else ""), style=FINDING_STYLE.get(state))
 
     def _saved(self, step: int, **_: Any) -> None:
         if self.verbose:

@@ -7,10 +7,11 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from seedbed.core.errors import UsageError, nearest
 from seedbed.core.settings import Section, Settings
@@ -178,6 +179,41 @@ def dump_toml(resolved: Resolved) -> str:
             f"# {name} is not set ({origin})" if value is None else f"{name} = {_literal(value)}  # {origin}"
         )
     return "\n".join(line for lines in tables.values() for line in lines) + "\n"
+
+
+def commented_toml(model: type[Section], options: Mapping[str, type[BaseModel]]) -> str:
+    """A file of every option, commented out with its default, under what it means.
+
+    Args:
+        model: the whole configuration.
+        options: table of `model` that is open -> the Config whose fields it takes.
+    """
+    lines = ["# Every option with its default. Take the # away from what you change; --config reads this file."]
+    fields = model.model_fields
+    lines += _commented({name: field for name, field in fields.items() if not _is_table(field.annotation)})
+    for name, field in fields.items():
+        if _is_table(field.annotation):
+            table = field.annotation if _is_section(field.annotation) else options.get(name)
+            lines += ["", *([f"# {field.description}"] if field.description else []), f"[{name}]"]
+            lines += _commented(table.model_fields) if table else []
+    return "\n".join(lines) + "\n"
+
+
+def _commented(fields: Mapping[str, FieldInfo]) -> Iterator[str]:
+    for name, field in fields.items():
+        yield ""
+        if field.description:
+            yield f"# {field.description}"
+        default = "  (not set)" if field.default is None else _literal(field.get_default(call_default_factory=True))
+        yield f"# {name} = {default}".rstrip()
+
+
+def _is_section(annotation: object) -> TypeGuard[type[Section]]:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def _is_table(annotation: object) -> bool:
+    return _is_section(annotation) or get_origin(annotation) is dict
 
 
 def leaves(table: Mapping[str, Any], above: Place = ()) -> Iterator[tuple[Place, Any]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from seedbed.core.errors import MachineError, UsageError, nearest
 from seedbed.core.settings import Settings
@@ -58,16 +59,23 @@ def detect(settings: Settings) -> Machine:
     cores = _cores()
     threads = settings.threads or cores
     wanted = settings.pretrain.precision
-    precision = _precision(device, threads) if wanted == "auto" else wanted
+    precision = _precision(device) if wanted == "auto" else wanted
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
-        return Machine(device, threads, precision, properties.total_memory, cores, properties.name)
-    return Machine(device, threads, precision, _memory_bytes(), cores, _processor())
+        memory_bytes, processor = properties.total_memory, properties.name
+    else:
+        memory_bytes, processor = _memory_bytes(), _processor()
+    if settings.memory is not None:
+        wanted_bytes = int(settings.memory * 2**30)
+        memory_bytes = min(memory_bytes or wanted_bytes, wanted_bytes)
+    return Machine(device, threads, precision, memory_bytes, cores, processor)
 
 
 def configure(machine: Machine) -> None:
     """Make torch compute the same bits each time: fixed threads and deterministic kernels, for the whole process."""
     torch.set_num_threads(machine.threads)
+    # The linear algebra of NumPy and SciPy, which classic arms compute with, has threads of its own.
+    threadpool_limits(machine.threads)
     if machine.device == "cuda":
         # cuBLAS repeats itself only with a fixed workspace, which it reads when first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -169,21 +177,22 @@ def _first_line(path: Path) -> str:
 
 
 @functools.cache
-def _precision(device: str, threads: int) -> str:
+def _precision(device: str) -> str:
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     if device == "mps" or not _has_bfloat16():
         return "float32"
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    # One thread: on a busy machine two wait for one another, and a timing says nothing about either type.
+    torch.set_num_threads(1)
     try:
-        return "bfloat16" if _speedup() >= WORTH_IT else "float32"
+        return "bfloat16" if bfloat16_speedup() >= WORTH_IT else "float32"
     finally:
         torch.set_num_threads(before)
 
 
-def _speedup() -> float:
-    """How much faster a matrix product as in a small model's layer is in bfloat16, casts included."""
+def bfloat16_speedup(repeats: int = 15) -> float:
+    """How much faster a matrix product as in a small model's layer is in bfloat16, casts included; timed in turn."""
     values_ND, weights_DD = torch.ones(1024, 256), torch.ones(256, 1024)
 
     def full() -> None:
@@ -192,14 +201,11 @@ def _speedup() -> float:
     def half() -> None:
         (values_ND.bfloat16() @ weights_DD.bfloat16()).float()
 
-    return _best_s(full) / _best_s(half)
+    timed = [(_seconds(full), _seconds(half)) for _ in range(repeats)]
+    return min(one for one, _ in timed) / min(other for _, other in timed)
 
 
-def _best_s(run: Callable[[], None], repeats: int = 7) -> float:
+def _seconds(run: Callable[[], None]) -> float:
+    start = time.perf_counter()
     run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return time.perf_counter() - start

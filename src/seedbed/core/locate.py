@@ -37,7 +37,7 @@ def locate_run(where: str | Path, verbs: Collection[str] = ()) -> Path:
         DataError: several fit, but none is finished.
     """
     where = Path(where)
-    if _is_run(where):
+    if is_run(where):
         return where
     if not where.is_dir():
         beside = [p.name for p in where.parent.iterdir()] if where.parent.is_dir() else []
@@ -47,7 +47,7 @@ def locate_run(where: str | Path, verbs: Collection[str] = ()) -> Path:
             cause=nearest(where.name, beside),
             fix="Give the folder that a run printed last, or the folder given to --out.",
         )
-    runs = [_look(folder) for folder in sorted(where.iterdir()) if _is_run(folder)]
+    runs = [_look(folder) for folder in sorted(where.iterdir()) if is_run(folder)]
     fitting = [run for run in runs if not verbs or run.verb in verbs]
     finished = [run for run in fitting if run.finished]
     if len(fitting) == 1:
@@ -72,10 +72,11 @@ def is_foreign(where: str | Path) -> bool:
     """Whether a RUN argument means weights of another library: a name on the hub, a checkpoint folder, a Keras file."""
     path = Path(where)
     named = str(where).startswith(HUB) or path.suffix.lower() in KERAS
-    return named or ((path / "config.json").is_file() and not _is_run(path))
+    return named or ((path / "config.json").is_file() and not is_run(path))
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds one of the files that every run has."""
     return any((folder / name).is_file() for name in RUN_FILES)
 
 

@@ -165,6 +165,19 @@ def _acquire(folder: Path, lock: IO[str]) -> None:
         lock.flush()
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process works in a run folder now; never on Windows, which has no such lock."""
+    path = folder / "lock"
+    if sys.platform == "win32" or not path.exists():
+        return False
+    with friendly(path), path.open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _drop_torn_line(path: Path) -> None:
     if not path.exists():
         return

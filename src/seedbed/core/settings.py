@@ -111,14 +111,15 @@ class Settings(Section):
 
     minutes: Positive | None = Field(None, description="wall-clock bound of the whole command")
     steps: Count | None = Field(None, description="exact number of pretraining steps, instead of minutes")
-    seed: Annotated[int, Field(ge=0)] = 0
-    size: Literal["auto", "nano", "micro", "mini", "small", "base"] = "auto"
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of all randomness")
+    size: Literal["auto", "nano", "micro", "mini", "small", "base"] = Field("auto", description="of the model")
     objective: str = Field("auto", description="pretext task: a file name of seedbed/objectives, or auto")
     trunk: str = Field("auto", description="backbone: a file name of seedbed/models, or auto")
     label: str | None = Field(None, description="column that holds the label")
     task: str = "classify"
     threads: Annotated[int, Field(ge=0)] = Field(0, description="processor threads; 0: all cores")
-    device: str = "auto"
+    memory: Positive | None = Field(None, description="memory to plan for, in GiB; default: all there is")
+    device: str = Field("auto", description="cpu, cuda or mps; auto: the fastest there is")
     allow_download: bool = Field(False, description="fetch a checkpoint named hf:OWNER/NAME; else no network is used")
     data: DataSettings = DataSettings()
     pretrain: TrainSettings = TrainSettings()

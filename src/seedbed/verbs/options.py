@@ -25,6 +25,7 @@ class Options(TypedDict, total=False):
     label: str | None
     task: str | None
     threads: int | None
+    memory: float | None
     device: str | None
     allow_download: bool | None
     data: Mapping[str, Any]
