@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seedbed.core import extras
+from seedbed.core.runs import Run
 from seedbed.export.tensors import export_safetensors
 from seedbed.verbs import export as verb
 from tests.verbs.conftest import Kept
@@ -115,3 +118,24 @@ def test_the_report_is_written_again(shell: Shell, texts: Kept) -> None:
     told = shell.ok("report", texts.run("finetune"), "--json")
     assert told.json["report"] == str(page) and page.read_bytes() == before
     assert len(before) < 2_000_000
+
+
+def test_the_log_goes_to_tensorboard(shell: Shell, texts: Kept, tmp_path: Path) -> None:
+    folder = texts.run("pretrain")
+    summary = shell.ok("export", folder, "--to", "tensorboard", "--out", tmp_path / "tb", "--json").json["summary"]
+    events = Run(folder).events()
+    steps = [event for event in events if event["event"] == "step"]
+    assert summary["points"]["pretrain/step/loss"] == len(steps) >= 10
+    read = EventAccumulator(str(tmp_path / "tb"))
+    read.Reload()
+    scalars = read.Scalars("pretrain/step/loss")
+    assert [(point.step, point.value) for point in scalars] == [
+        (event["step"], pytest.approx(event["loss"], rel=1e-6)) for event in steps
+    ]
+    assert read.Scalars("pretrain/evaluation/chance")[0].value > 0
+
+
+def test_a_run_without_a_log_has_nothing_for_tensorboard(shell: Shell, texts: Kept, tmp_path: Path) -> None:
+    folder = shutil.copytree(texts.run("pretrain"), tmp_path / "run")
+    (folder / "metrics.jsonl").unlink()
+    assert "has logged nothing" in shell.refused(3, "export", folder, "--to", "tensorboard", "--out", tmp_path / "tb")

@@ -57,7 +57,12 @@ FLAGS: dict[str, Argument] = {
     ),
     "allow_download": _flag(bool, "Fetch a checkpoint named hf:OWNER/NAME.", "--allow-download"),
     "to_file": _flag(str | None, "Write the answers to a .csv, .jsonl or .parquet file.", "--to", metavar="FILE"),
-    "to_format": _flag(str, "What to write: hf (Hugging Face layout), onnx, or safetensors.", "--to", metavar="FORMAT"),
+    "to_format": _flag(
+        str,
+        "What to write: hf (Hugging Face), onnx, safetensors, or tensorboard (the log).",
+        "--to",
+        metavar="FORMAT",
+    ),
     "to_text": _flag(str | None, "File to write instead of printing.", "--to", metavar="FILE"),
     "out_folder": _flag(str, "Folder to write the export to.", "--out", metavar="FOLDER"),
     "config": _flag(str | None, "TOML file with any option.", "--config", panel=HOW, metavar="FILE"),

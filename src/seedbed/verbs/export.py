@@ -10,19 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seedbed.core.errors import UsageError, nearest
+from seedbed.core.errors import DataError, UsageError, nearest
 from seedbed.core.extras import missing, require
 from seedbed.core.locate import locate_run
-from seedbed.core.runs import environment, write_atomic
+from seedbed.core.runs import Run, environment, friendly, write_atomic
 from seedbed.core.types import Padded, Say, Task, silent
 from seedbed.export.gate import LONGEST, Sample, check, record, sample, staged
 from seedbed.export.hf import export_hf
 from seedbed.export.onnx import Logits, States, export_onnx
+from seedbed.export.tensorboard import export_tensorboard
 from seedbed.export.tensors import export_safetensors
 from seedbed.models.folder import TOKENIZER
 from seedbed.verbs.accepts import TRAINED
 from seedbed.verbs.model import Model, load_model
 from seedbed.verbs.options import Result
+
+TENSORBOARD = "tensorboard"
+EXTRA = {"onnx": "export", TENSORBOARD: "tensorboard"}  # formats that need more than a plain installation
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def export(run: str | Path, /, *, to: str = "hf", out: str | Path = "export", sa
         run: a run folder, or an --out folder.
         to: "hf": the pretrained encoder in the layout of Hugging Face transformers. "onnx": the encoder, and the whole
             network where it answers, as ONNX files. "safetensors": encoder and head as they are, with JSON.
+            "tensorboard": not the network but its log, every figure a scalar.
         out: folder to write to; what was there under the same names is replaced.
         say: listener to events.
 
@@ -69,16 +74,19 @@ def export(run: str | Path, /, *, to: str = "hf", out: str | Path = "export", sa
         UsageError: an unknown format, or a network that has no place in it.
         MachineError: an extra is missing, or the check failed; then nothing is left.
     """
-    if to not in FORMATS:
+    known = (*FORMATS, TENSORBOARD)
+    if to not in known:
         raise UsageError(
             f'There is no format "{to}".',
-            found=f"Formats: {', '.join(FORMATS)}.",
-            cause=nearest(to, FORMATS),
-            fix=f"Choose --to {' or '.join(FORMATS)}.",
+            found=f"Formats: {', '.join(known)}.",
+            cause=nearest(to, known),
+            fix=f"Choose --to {' or '.join(known)}.",
         )
-    if to == "onnx":
-        require("export", "Export to ONNX")
+    if to in EXTRA:
+        require(EXTRA[to], f"Export to {to}")
     where = locate_run(run, TRAINED)
+    if to == TENSORBOARD:
+        return _log(where, Path(out))
     folder = where / "encoder" if (where / "encoder").exists() else where / "model"
     encoder = load_model(folder)  # verifies every file of it
     answering = encoder if folder.name == "model" else load_model(where / "model")
@@ -89,6 +97,17 @@ def export(run: str | Path, /, *, to: str = "hf", out: str | Path = "export", sa
     passed = told["gate"]["passed"]
     say("gate", **told["gate"]) if passed else say("warning", text=told["gate"]["why"])
     return Result(Path(out), told)
+
+
+def _log(run: Path, out: Path) -> Result:
+    events = Run(run).events()
+    if not events:
+        raise DataError(
+            f"{run} has logged nothing.", cause="It has not trained yet.", fix="Give a run that has begun to train."
+        )
+    with friendly(out):
+        out.mkdir(parents=True, exist_ok=True)
+        return Result(out, {"to": TENSORBOARD, "points": export_tensorboard(events, out)})
 
 
 def _to_hf(subject: Subject, out: Path) -> dict[str, Any]:

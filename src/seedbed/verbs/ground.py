@@ -15,6 +15,7 @@ import numpy as np
 from seedbed.core.config import Layer, Resolved, dump_toml
 from seedbed.core.device import Machine, configure, detect
 from seedbed.core.errors import DataError, UsageError
+from seedbed.core.find import content_of_own
 from seedbed.core.runs import RECORD, Run, environment, fingerprint, open_run, write_atomic
 from seedbed.core.settings import Settings
 from seedbed.core.types import NO_LABEL, Say
@@ -155,7 +156,8 @@ def _spent(run: Run, ground: Ground) -> float:
 def _open(verb: str, ground: Ground, **also: Any) -> Run:
     paths = [str(path.resolve()) for path in ground.source.paths] or [content_of(ground.cleaned)]
     key = {"verb": verb, "data": paths, "settings": ground.settings.model_dump(mode="json"), **also}
-    run = open_run(ground.out, verb, ground.source.name, key)
+    own = content_of_own(ground.settings.objective)
+    run = open_run(ground.out, verb, ground.source.name, key | ({"objective_file": own} if own else {}))
     try:
         _same_data(run, ground)
     except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -48,6 +49,32 @@ class Result:
 
     folder: Path | None
     summary: dict[str, Any]
+
+    @property
+    def report(self) -> Path | None:
+        """The report's page, where the verb wrote one."""
+        path = None if self.folder is None else self.folder / "report.html"
+        return path if path is not None and path.is_file() else None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, the figures, and where the report lies."""
+        verdict = self.summary.get("verdict") or {}
+        told = [f"<p><b>{escape(verdict['outcome'])}.</b> {escape(verdict['sentence'])}</p>"] if verdict else []
+        rows = [(name, _cell(value)) for name, value in self.summary.items() if name != "verdict"]
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{cell}</td></tr>" for name, cell in rows if cell)
+        told += [f"<table>{cells}</table>"] if cells else []
+        told += [f'<p><a href="{escape(self.report.as_posix())}">report</a></p>'] if self.report else []
+        return "".join(told) or "<p>done</p>"
+
+
+def _cell(value: object) -> str:
+    """A figure, or a flat table of figures; "" for what is deeper, which stays in the run folder."""
+    if isinstance(value, Mapping):
+        flat = [f"{name} {_cell(part)}" for name, part in value.items() if not isinstance(part, Mapping | list | tuple)]
+        return ", ".join(flat) if len(flat) == len(value) else ""
+    if value is None or isinstance(value, list | tuple):
+        return ""
+    return escape(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
 def resolve_options(options: Options, *planned: Layer) -> Resolved:
