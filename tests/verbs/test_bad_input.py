@@ -54,7 +54,7 @@ def test_nothing_usable(shell: Shell, tmp_path: Path, verb: str) -> None:
     (tmp_path / "broken" / "b.jpg").write_bytes(b"words")
     out = ("--out", tmp_path / "r")
     told = shell.refused(3, verb, tmp_path / "empty", *out)
-    assert "is empty" in told and "Parquet, CSV" in told
+    assert "is empty" in told and "Parquet, Arrow, CSV" in told
     told = shell.refused(3, verb, tmp_path / "broken", *out)
     assert "broken can be used" in told and "2 x" in told and "a.png" in told
     (tmp_path / "head.csv").write_text("text,label\n")

@@ -9,7 +9,7 @@ import typer
 
 from seedbed.verbs.accepts import ANSWERING, ENCODING, TRAINED
 
-DATA_HELP = "A file or folder: Parquet, CSV, TSV, JSONL, .txt, class folders of images, IDX, NumPy."
+DATA_HELP = "A file, folder, zip or tar: Parquet, CSV, TSV, JSON, .txt, class folders of images, IDX, NumPy."
 RUN_HELP = "A run folder, or the --out folder of the run: the only run that fits, else the newest finished one."
 
 Argument = Any

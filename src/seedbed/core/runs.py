@@ -339,6 +339,19 @@ def machine_error(path: Path, error: OSError) -> MachineError:
     return MachineError(f"{path} cannot be used.", found=reason, cause=cause, fix=fix)
 
 
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine still runs; True where that cannot be asked."""
+    if sys.platform == "win32":  # there, asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _damaged(path: Path, why: str) -> DataError:
     return DataError(
         f"{path} is damaged: {why}.",

@@ -16,10 +16,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from seedbed.core.events import Say as Say
+from seedbed.core.events import silent as silent
 
 if TYPE_CHECKING:
     from seedbed.core.rng import Keys
@@ -224,14 +227,3 @@ class Task(Learner):
     @abstractmethod
     def predict(self, views: Views) -> Prediction:
         """Answers for one batch of views."""
-
-
-class Say(Protocol):
-    """Where verbs tell what they do: the command line draws it, a program may listen or not."""
-
-    def __call__(self, event: str, **fields: object) -> None:
-        """Take one event with its named values."""
-
-
-def silent(event: str, **fields: object) -> None:
-    """Listen to nothing."""

@@ -15,14 +15,14 @@ import numpy as np
 from seedbed.core.errors import DataError
 from seedbed.core.settings import Settings
 from seedbed.data.columns import label_name, rows_of_tables
-from seedbed.data.files import chunks, key_of, reason_of
+from seedbed.data.files import Found, bare_name, chunks, reason_of
 from seedbed.data.folders import refuse_columns
 from seedbed.data.rows import SPLIT_WORDS, Quarantined, Row, Unreadable, number, settle_splits, split_word
 from seedbed.data.tables import from_columns
 
 SUFFIXES = frozenset({".npy", ".npz"})
 MAX_ARRAY_BYTES = 8 << 30
-_IDX = re.compile(r"(.*)idx[1-4]-ubyte(\.gz)?", re.IGNORECASE)
+_IDX = re.compile(r"(.*)idx[1-4]-ubyte", re.IGNORECASE)
 _IMAGE_NAMES, _LABEL_NAMES = ("images", "image", "x"), ("labels", "label", "y")
 _SPLIT_NAMES, _GROUP_NAMES = ("split", "splits"), ("group", "groups")
 
@@ -148,48 +148,49 @@ def _to_bytes(images: np.ndarray, understood: list[str]) -> np.ndarray:
 
 def is_array(path: Path) -> bool:
     """Whether a file, by its name, is .npy, .npz or IDX."""
-    return path.suffix.lower() in SUFFIXES or bool(_IDX.fullmatch(path.name))
+    return path.suffix.lower() in SUFFIXES or bool(_IDX.fullmatch(bare_name(path)))
 
 
 def rows_of_files(
-    files: Sequence[Path], root: Path, settings: Settings, understood: list[str]
+    files: Sequence[Found], settings: Settings, understood: list[str]
 ) -> tuple[str, Sequence[Row], list[Quarantined]]:
     """Rows of .npy, .npz and IDX files, each file of labels joined with its file of images.
 
     Raises:
         DataError: a file is damaged or has no partner.
     """
-    if len(files) == 1 and files[0].suffix.lower() in SUFFIXES:
-        return rows_of_mapping(_load(files[0]), key_of(files[0], root), settings, understood)
+    if len(files) == 1 and files[0].suffix in SUFFIXES:
+        return rows_of_mapping(_load(files[0].path), files[0].name, settings, understood)
     refuse_columns(settings, "arrays")
-    parts: list[tuple[Path, Arrays]] = []
-    labels = {_partner(path): path for path in files if "label" in path.name.lower()}
-    for path in [path for path in files if "label" not in path.name.lower()]:
-        partner = labels.pop(_partner(path), None)
-        images = read_idx(path) if _IDX.fullmatch(path.name) else np.asarray(_load(path).get("images"))
-        parts.append((path, Arrays(images, read_idx(partner).tolist() if partner else None)))
+    parts: list[tuple[Found, Arrays]] = []
+    labels = {_partner(file.path): file for file in files if "label" in file.base.lower()}
+    for file in [file for file in files if "label" not in file.base.lower()]:
+        partner = labels.pop(_partner(file.path), None)
+        is_idx = _IDX.fullmatch(bare_name(file.path))
+        images = read_idx(file.path) if is_idx else np.asarray(_load(file.path).get("images"))
+        parts.append((file, Arrays(images, read_idx(partner.path).tolist() if partner else None)))
         understood.append(
-            f"{key_of(path, root)}: {number(len(images), 'image')}, "
-            + (f"labels in {key_of(partner, root)}" if partner else "without labels")
+            f"{file.name}: {number(len(images), 'image')}, "
+            + (f"labels in {partner.name}" if partner else "without labels")
         )
     if labels:
         lonely = next(iter(labels.values()))
         raise DataError(
-            f"{lonely}: labels without images.",
+            f"{lonely.name}: labels without images.",
             found="No file of images has a name that goes with it.",
             fix="Put the file of images beside it, or take the labels away.",
         )
-    settled = settle_splits((_word(path) for path, _ in parts), understood)
+    settled = settle_splits((_word(file.path) for file, _ in parts), understood)
     rows: list[Row] = []
-    for path, arrays in parts:
-        split = settled[_word(path)]
-        fresh = rows_of_arrays(arrays, key_of(path, root), understood if not rows else [])
+    for file, arrays in parts:
+        split = settled[_word(file.path)]
+        fresh = rows_of_arrays(arrays, file.name, understood if not rows else [])
         rows.extend(Row(row.key, row.raw, row.label, split) for row in fresh)
     return "image", rows, []
 
 
 def _partner(path: Path) -> str:
-    match = _IDX.fullmatch(path.name)
+    match = _IDX.fullmatch(bare_name(path))
     return re.sub("images?|labels?", "", match[1] if match else path.stem, flags=re.IGNORECASE).strip("-_.").lower()
 
 

@@ -36,7 +36,11 @@ _WHOLE = re.compile(r"([-+]?\d+)\.0+")
 
 
 class Chosen(NamedTuple):
-    """Names of the columns that are used; None where there is none."""
+    """Names of the columns that are used; None where there is none.
+
+    Attributes:
+        text: what a row is about: its text, its image, or the name of its file.
+    """
 
     text: str
     label: str | None
@@ -45,7 +49,7 @@ class Chosen(NamedTuple):
 
 
 def rows_of_tables(
-    tables: Sequence[Table], settings: Settings, understood: list[str]
+    tables: Sequence[Table], settings: Settings, understood: list[str], image: str | None = None
 ) -> tuple[Sequence[Row], list[Quarantined]]:
     """Choose the columns of tables that belong together, and read their rows.
 
@@ -53,11 +57,12 @@ def rows_of_tables(
         tables: at least one.
         settings: what the user named.
         understood: receives what was chosen.
+        image: column of the bytes of image files; without it, rows are texts.
 
     Raises:
         DataError: a named column does not exist, or none looks like text.
     """
-    chosen = choose(tables, settings, understood)
+    chosen = choose(tables, settings, understood, ("image", image) if image else None)
     broken = [entry for table in tables for entry in table.broken]
     used = [table for table in tables if chosen.text in table.columns]
     for table in tables:
@@ -72,7 +77,7 @@ def rows_of_tables(
     for table in used:
         try:
             # Rows that are not held are gone through too: damage has to show before any of them is used.
-            held, found, counted = _gone_through(_rows(table, chosen), hold=not long)
+            held, found, counted = _gone_through(rows_of_table(table, chosen), hold=not long)
         except Unreadable as error:
             broken.append(Quarantined(table.name, f"{error} ({number(table.num_rows, 'row')})"))
             continue
@@ -111,7 +116,7 @@ def _stream(tables: Sequence[Table], chosen: Chosen, settled: Mapping[str | None
     def read(first: int) -> Iterator[Row]:
         for table in tables:
             if first < table.num_rows:
-                yield from (_settle(row, word, settled) for row, word in _rows(table, chosen, first))
+                yield from (_settle(row, word, settled) for row, word in rows_of_table(table, chosen, first))
             first = max(first - table.num_rows, 0)
 
     files = [[table.name, table.identity] for table in tables]
@@ -119,8 +124,12 @@ def _stream(tables: Sequence[Table], chosen: Chosen, settled: Mapping[str | None
     return Stream(sum(table.num_rows for table in tables), read, fingerprint([files, chosen, splits]))
 
 
-def _rows(table: Table, chosen: Chosen, first: int = 0) -> Iterator[tuple[Row, str | None]]:
-    """Rows of a table from one on, and the split that each of them names."""
+def rows_of_table(table: Table, chosen: Chosen, first: int = 0) -> Iterator[tuple[Row, str | None]]:
+    """Rows of a table from one on, and the split that each of them names.
+
+    Raises:
+        Unreadable: the table is damaged.
+    """
     names = [name for name in dict.fromkeys(chosen) if name is not None and name in table.columns]
     word = _word_of(table)
     for block in table.blocks(names, first):
@@ -176,21 +185,27 @@ def _string(value: object) -> str:
     return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
 
 
-def choose(tables: Sequence[Table], settings: Settings, understood: list[str]) -> Chosen:
-    """The columns to use, named by the user or found; see `rows_of_tables`."""
+def choose(
+    tables: Sequence[Table], settings: Settings, understood: list[str], content: tuple[str, str] | None = None
+) -> Chosen:
+    """The columns to use, named by the user or found; see `rows_of_tables`.
+
+    Args:
+        content: what rows are about and its column, such as ("image", "img"), where that is known and not text.
+    """
     known = list(dict.fromkeys(column for table in tables for column in table.columns))
     sample = {name: [v for table in tables for v in table.sample.get(name, [])] for name in known}
     if any(not table.header for table in tables):
         understood.append("the first row holds data, not names: the columns are called " + listed(known))
     label = _named(known, settings.label, "label", tables)
     group = _named(known, settings.data.group, "data.group", tables)
-    text = _named(known, settings.data.text, "data.text", tables)
+    what, text = content or ("text", _named(known, settings.data.text, "data.text", tables))
     split = _split_column(sample, {label, group, text})
     found_label = label or _label_column(sample, {group, text, split})
     text = text or _text_column(sample, {found_label, group, split}, tables, understood)
     used = [name for name in (text, found_label, split, group) if name is not None]
     unused = [name for name in known if name not in used]
-    told = [f'text: column "{text}"']
+    told = [f'{what}: column "{text}"']
     told += [f'label: column "{found_label}"' + ("" if label else ", by its name")] if found_label else []
     told += [f'split: column "{split}"'] if split else []
     told += [f'groups: column "{group}"'] if group else []

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seedbed.core.settings import Settings
+from seedbed.data.files import suffix_of
 from seedbed.data.rows import Raw, Row, Unreadable, number
 
 SUFFIXES = frozenset({".txt", ".text", ".md"})
@@ -29,11 +30,11 @@ _HEAD_CHARS = 1000
 def sniff(values: Path | Sequence[object]) -> bool:
     """Whether a file, by its name, or values of a column are text."""
     if isinstance(values, Path):
-        return Path(values.name.lower().removesuffix(".gz")).suffix in SUFFIXES
+        return suffix_of(values) in SUFFIXES
     return bool(len(values)) and all(isinstance(value, str | bytes) for value in values)
 
 
-def read(row: Row, settings: Settings) -> str:
+def read(row: Row, settings: Settings, shape: tuple[int, ...] = ()) -> str:
     """The text of a row: UTF-8, control characters dropped, line ends as line feeds, normal form C.
 
     Raises:

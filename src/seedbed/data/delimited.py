@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from seedbed.data.files import MAX_TEXT_BYTES, Piece, lines
+from seedbed.data.files import MAX_TEXT_BYTES, Piece, lines, suffix_of
 from seedbed.data.rows import KEPT_BYTES, Quarantined, Unreadable
 
 HEAD_LINES = 1000
@@ -74,10 +74,9 @@ def too_long(key: str, piece: Piece) -> Quarantined:
 
 
 def read_head(path: Path) -> Head:
-    """Look at the first rows of a CSV or TSV file, also as .gz."""
+    """Look at the first rows of a CSV or TSV file, also compressed."""
     first = [piece.data for piece in islice(_sound(lines(path)), HEAD_LINES)]
-    is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
-    dialect = sniff_dialect(first, _DELIMITERS if is_csv else ("\t",))
+    dialect = sniff_dialect(first, _DELIMITERS if suffix_of(path) == ".csv" else ("\t",))
     head = [cells for _, cells in islice(_records(path, "", dialect, []), HEAD_LINES)]
     if not head:
         return Head(dialect, [], False)

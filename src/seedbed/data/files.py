@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
+import lzma
 import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from seedbed.data.rows import KEPT_BYTES, Quarantined, Unreadable
+import pyarrow as pa
+
+from seedbed.data.rows import KEPT_BYTES, Quarantined, TooLarge, Unreadable
 
 CHUNK_BYTES = 1 << 20
 MAX_TEXT_BYTES = 16 << 20  # of one line, paragraph or cell
 PART_BYTES = 4 << 20  # longer documents are read as consecutive parts
-MAX_INFLATION = 200  # decoded bytes per stored byte of a .gz, once it is past FREE_INFLATED_BYTES
+MAX_INFLATION = 200  # decoded bytes per stored byte of whatever is compressed, once it is past FREE_INFLATED_BYTES
 FREE_INFLATED_BYTES = 1 << 30
+_XZ_MEMORY_BYTES = 256 << 20  # an .xz may ask for 4 GiB to be decoded; xz -9 needs 65 MiB
 
+COMPRESSED = frozenset({".gz", ".zst", ".bz2", ".xz"})  # endings that may follow the ending of any text or table
 IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
 MARKS = (  # the longer ones first: the UTF-32 mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -26,6 +32,33 @@ MARKS = (  # the longer ones first: the UTF-32 mark begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+class Found(NamedTuple):
+    """A file of the data.
+
+    Attributes:
+        path: where it lies.
+        name: in keys, with "/" everywhere: relative to what was asked for, through the archive it was in.
+    """
+
+    path: Path
+    name: str
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of the folders, and the archive, it is in."""
+        return tuple(self.name.split("/")[:-1])
+
+    @property
+    def base(self) -> str:
+        """Its own name, without folders."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The ending that tells its kind, in lower case, below a .gz or the like."""
+        return suffix_of(self.path)
 
 
 class Piece(NamedTuple):
@@ -47,14 +80,30 @@ class Piece(NamedTuple):
         return self.size > len(self.data)
 
 
+def bare_name(path: Path) -> str:
+    """The name of a file without the ending of a compression."""
+    stem, dot, ending = path.name.rpartition(".")
+    return stem if dot and stem and f".{ending.lower()}" in COMPRESSED else path.name
+
+
+def suffix_of(path: Path) -> str:
+    """The ending that tells the kind of a file, in lower case, below a .gz or the like."""
+    return Path(bare_name(path).lower()).suffix
+
+
+def stem_of(path: Path) -> str:
+    """The name of a file without any ending of its kind."""
+    return Path(bare_name(path)).stem
+
+
 def shown(path: Path) -> str:
     """A path as text that can always be printed, with "/" everywhere."""
     return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
-def key_of(path: Path, root: Path) -> str:
-    """The name of a file in keys: relative to the folder asked for."""
-    return shown(path.relative_to(root) if path != root else Path(path.name))
+def damage_of(error: Exception) -> str:
+    """The first line of what a library says of a file it cannot read, short enough for a reason."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def reason_of(error: OSError) -> str:
@@ -62,8 +111,12 @@ def reason_of(error: OSError) -> str:
     return f"cannot be read: {error.strerror or error}"
 
 
-def list_files(root: Path) -> tuple[list[Path], list[Quarantined]]:
+def list_files(root: Path, name: str = "") -> tuple[list[Found], list[Quarantined]]:
     """All files below a folder in a stable order, hidden ones and the litter of desktops left out.
+
+    Args:
+        root: the folder.
+        name: what the names of its files begin with, such as "archive.zip/".
 
     Returns:
         files, and what could not be listed or is no file.
@@ -71,9 +124,8 @@ def list_files(root: Path) -> tuple[list[Path], list[Quarantined]]:
     found: list[Path] = []
     refused: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=refused.append):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        kept = (name for name in names if not name.startswith(".") and name.lower() not in IGNORED_NAMES)
-        found.extend(Path(folder, name) for name in kept)
+        folders[:] = sorted(entry for entry in folders if not is_litter(entry))
+        found.extend(Path(folder, entry) for entry in names if not is_litter(entry))
     broken = [Quarantined(shown(Path(str(error.filename))), reason_of(error)) for error in refused]
     files = []
     for path in sorted(found, key=lambda path: path.parts):
@@ -81,37 +133,87 @@ def list_files(root: Path) -> tuple[list[Path], list[Quarantined]]:
             reason = "" if path.is_file() else "not a file, or a link to nothing"  # a pipe would wait for ever
         except OSError as error:
             reason = reason_of(error)
+        key = name + shown(path.relative_to(root))
         if reason:
-            broken.append(Quarantined(key_of(path, root), reason))
+            broken.append(Quarantined(key, reason))
         else:
-            files.append(path)
+            files.append(Found(path, key))
     return files, broken
 
 
+def is_litter(name: str) -> bool:
+    """Whether a file or folder, by its name, is hidden or left behind by a desktop."""
+    return name.startswith(".") or name == "__MACOSX" or name.lower() in IGNORED_NAMES
+
+
 def open_binary(path: Path) -> IO[bytes]:
-    """Open for reading, through gzip where the name ends in .gz."""
-    return cast("IO[bytes]", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+    """Open for reading; what its ending says is compressed is decompressed, whatever stands before that ending."""
+    ending = path.suffix.lower()
+    if ending in (".gz", ".tgz"):
+        return cast("IO[bytes]", gzip.open(path))
+    if ending in (".bz2", ".tbz2", ".tbz"):
+        return cast("IO[bytes]", bz2.open(path))
+    stream = path.open("rb")
+    if ending in (".zst", ".tzst"):
+        return cast("IO[bytes]", pa.CompressedInputStream(stream, "zstd"))
+    return cast("IO[bytes]", _Xz(stream)) if ending in (".xz", ".txz") else stream
 
 
-def chunks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, decompressed, piece by piece.
+class _Xz:
+    """An .xz file in bounded memory, which `lzma.open` cannot promise."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._decoder = self._fresh()
+        self._left = b""
+
+    @staticmethod
+    def _fresh() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_AUTO, memlimit=_XZ_MEMORY_BYTES)
+
+    def read(self, size: int) -> bytes:
+        while True:
+            if self._decoder.eof:  # another stream may follow
+                self._left = self._decoder.unused_data or self._stream.read(CHUNK_BYTES)
+                if not self._left:
+                    return b""
+                self._decoder = self._fresh()
+            elif self._decoder.needs_input and not self._left:
+                self._left = self._stream.read(CHUNK_BYTES)
+                if not self._left:
+                    raise EOFError("it ends before its end mark")
+            data, self._left = self._decoder.decompress(self._left, size), b""
+            if data:
+                return data
+
+    def __enter__(self) -> _Xz:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+
+def chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """The bytes of a file, decompressed, in pieces of at most `size`.
 
     Raises:
-        Unreadable: the file cannot be opened, is a damaged archive, or swells beyond measure.
+        Unreadable: the file cannot be opened, is damaged, or swells beyond measure.
     """
     read = 0
+    kind = path.suffix.lower().removeprefix(".")
     try:
         most = max(FREE_INFLATED_BYTES, path.stat().st_size * MAX_INFLATION)
         with open_binary(path) as stream:
-            while chunk := stream.read(CHUNK_BYTES):
+            while chunk := stream.read(size):
                 read += len(chunk)
                 if read > most:
-                    raise Unreadable(f"decompresses to more than {most:,} bytes")
+                    raise TooLarge(f"decompresses to more than {most:,} bytes")
                 yield chunk
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise Unreadable(f"damaged gzip file: {error}") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+        raise Unreadable(f"damaged {kind} file: {damage_of(error)}") from error
     except OSError as error:
-        raise Unreadable(reason_of(error)) from error
+        told = reason_of(error) if error.errno else f"damaged {kind} file: {damage_of(error)}"
+        raise Unreadable(told) from error
 
 
 def utf8_chunks(path: Path) -> Iterator[bytes]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 from seedbed.core.errors import UsageError
 from seedbed.core.settings import Settings
+from seedbed.data.archives import archive_ending
 from seedbed.data.delimited import too_long
-from seedbed.data.files import PART_BYTES, Piece, key_of, lines, paragraphs, parts
+from seedbed.data.files import PART_BYTES, Found, Piece, lines, paragraphs, parts, stem_of
 from seedbed.data.rows import (
     SPLIT_WORDS,
     UNLABELLED,
@@ -23,7 +24,6 @@ from seedbed.data.rows import (
     number,
     settle_splits,
 )
-from seedbed.data.tables import stem_of
 
 _LABELLED = ("labeled", "labelled", "sup", "supervised")
 _SNIFFED_LINES = 1000
@@ -32,39 +32,33 @@ PARTS_OF_ONE = 64  # a single file is cut into about so many
 
 
 class Placed(NamedTuple):
-    """A file and what its place says of it.
+    """A file and what is known of it from elsewhere than its content.
 
     Attributes:
-        path: the file.
-        word: the split it names, as `split_word`; None where it names none.
+        file: itself.
+        word: the split it belongs to, as `split_word`; None where nothing says so.
         label: its class, None without one.
+        group: what must not be torn apart, None without one.
     """
 
-    path: Path
+    file: Found
     word: str | None
-    label: str | None
+    label: str | None = None
+    group: str | None = None
 
 
-def place(files: Sequence[Path], root: Path, understood: list[str]) -> list[Placed]:
-    """Read split and class from the folders between root and file.
+def place(files: Sequence[Found], understood: list[str]) -> list[Placed]:
+    """Read split and class from the folders a file is in.
 
-    Names of splits are never classes; the first other folder is the class, where there are at least two such folders
-    with two files each on average. Files beside class folders are unlabelled.
+    Names of splits are never classes, and neither is a folder that everything is in; the first other folder is the
+    class, where there are at least two such folders with two files each on average. Files beside class folders are
+    unlabelled.
 
     Args:
-        files: below root.
-        root: the folder asked for.
+        files: all of one kind.
         understood: receives what was read.
     """
-    found = []
-    for path in files:
-        word, folder = None, None
-        for name in path.relative_to(root).parts[:-1]:
-            if name.lower() in SPLIT_WORDS and folder is None:
-                word = SPLIT_WORDS[name.lower()] if word in (None, UNLABELLED) else word
-            elif name.lower() not in _LABELLED and folder is None:
-                folder = name
-        found.append(Placed(path, word, folder if word != UNLABELLED else None))
+    found = [_placed(file, names) for file, names in zip(files, _telling(files), strict=True)]
     classes = Counter(file.label for file in found if file.label is not None)
     if not classes:
         understood.append(
@@ -81,6 +75,31 @@ def place(files: Sequence[Path], root: Path, understood: list[str]) -> list[Plac
         + (f"; {number(without, 'file')} without a class folder, unlabelled" if without else "")
     )
     return found
+
+
+def _telling(files: Sequence[Found]) -> list[tuple[str, ...]]:
+    """The folders of each file without those that all files are in, unless nothing were left."""
+    folders = [tuple(_without_archive(name) for name in file.folders) for file in files]
+    ends = zip(min(folders, default=()), max(folders, default=()), strict=False)
+    shared = len(list(takewhile(lambda pair: pair[0] == pair[1], ends)))
+    if all(len(names) == shared for names in folders):
+        shared = max(0, shared - 1)
+    kept = [name for name in folders[0][:shared] if name.lower() in SPLIT_WORDS] if folders else []
+    return [(*kept, *names[shared:]) for names in folders]
+
+
+def _without_archive(name: str) -> str:
+    return name[: -len(ending)] if (ending := archive_ending(name)) else name
+
+
+def _placed(file: Found, names: Sequence[str]) -> Placed:
+    word, folder = None, None
+    for name in names:
+        if name.lower() in SPLIT_WORDS and folder is None:
+            word = SPLIT_WORDS[name.lower()] if word in (None, UNLABELLED) else word
+        elif name.lower() not in _LABELLED and folder is None:
+            folder = name
+    return Placed(file, word, folder if word != UNLABELLED else None)
 
 
 def refuse_columns(settings: Settings, what: str) -> None:
@@ -100,46 +119,41 @@ def refuse_columns(settings: Settings, what: str) -> None:
             )
 
 
-def image_rows(files: Sequence[Path], root: Path, settings: Settings, understood: list[str]) -> list[Row]:
+def image_rows(placed: Sequence[Placed], understood: list[str]) -> list[Row]:
     """A row for each image file; the pixels are read later."""
-    refuse_columns(settings, "image files")
-    understood.append(f"{number(len(files), 'image file')}")
-    placed = place(files, root, understood)
-    settled = settle_splits((file.word for file in placed), understood)
-    return [Row(key_of(file.path, root), file.path, file.label, settled[file.word]) for file in placed]
+    understood.append(f"{number(len(placed), 'image file')}")
+    settled = settle_splits((one.word for one in placed), understood)
+    return [Row(one.file.name, one.file.path, one.label, settled[one.word], one.group) for one in placed]
 
 
 def text_rows(
-    files: Sequence[Path], root: Path, settings: Settings, understood: list[str]
+    placed: Sequence[Placed], settings: Settings, understood: list[str]
 ) -> tuple[list[Row], list[Quarantined]]:
     """Rows of text files: one a file, a line, or a paragraph.
 
     Returns:
         rows with undecoded bytes, and what could not be cut into rows.
     """
-    refuse_columns(settings, "text files")
     unit = "file" if settings.data.unit == "auto" else settings.data.unit
-    placed = place(files, root, understood)
-    stems = [SPLIT_WORDS.get(stem_of(file.path).lower()) for file in placed]
-    if all(stems) and not any(file.word for file in placed):
-        placed = [file._replace(word=stem) for file, stem in zip(placed, stems, strict=True)]
-    settled = settle_splits((file.word for file in placed), understood)
-    size = _part_bytes(files, settings)
+    stems = [SPLIT_WORDS.get(stem_of(one.file.path).lower()) for one in placed]
+    if all(stems) and not any(one.word for one in placed):
+        placed = [one._replace(word=stem) for one, stem in zip(placed, stems, strict=True)]
+    settled = settle_splits((one.word for one in placed), understood)
+    size = _part_bytes([one.file.path for one in placed], settings)
     rows: list[Row] = []
     broken: list[Quarantined] = []
-    for file in placed:
-        key = key_of(file.path, root)
+    for one in placed:
         own = ""
         try:
-            for piece in _cut(file.path, unit, size):
-                own = _key(key, unit, piece)
+            for piece in _cut(one.file.path, unit, size):
+                own = _key(one.file.name, unit, piece)
                 if piece.too_long:
                     broken.append(too_long(own, piece))
                 else:
-                    rows.append(Row(own, piece.data, file.label, settled[file.word]))
+                    rows.append(Row(own, piece.data, one.label, settled[one.word], one.group))
         except Unreadable as error:
-            broken.append(Quarantined(f"{own} and after" if own else key, str(error)))
-    understood.append(_say_unit(unit, settings, len(files), rows))
+            broken.append(Quarantined(f"{own} and after" if own else one.file.name, str(error)))
+    understood.append(_say_unit(unit, settings, len(placed), rows))
     return rows, broken
 
 

@@ -81,7 +81,7 @@ def read_held(
         best[digest] = place
         contents[place] = reader.fit(content, shape, settings)
 
-    return read_rows(rows, reader, settings, keep), contents
+    return read_rows(rows, reader, settings, keep, shape), contents
 
 
 def _worth(row: Row) -> int:
@@ -89,7 +89,11 @@ def _worth(row: Row) -> int:
 
 
 def read_rows(
-    rows: Iterable[Row], reader: ModuleType, settings: Settings, keep: Callable[[int, str | np.ndarray, bytes], None]
+    rows: Iterable[Row],
+    reader: ModuleType,
+    settings: Settings,
+    keep: Callable[[int, str | np.ndarray, bytes], None],
+    shape: tuple[int, ...] = (),
 ) -> Seen:
     """Decode, judge and hash rows; usable contents are given to `keep` with their places and digests."""
     keys: list[str] = []
@@ -108,7 +112,7 @@ def read_rows(
         groups.append(row.group)
         fate, reason, first = USED, "", b""
         try:
-            content = reader.read(row, settings)
+            content = reader.read(row, settings, shape)
             if rule := reader.rule(content):
                 fate, reason = EXCLUDED, rule
         except Unreadable as error:

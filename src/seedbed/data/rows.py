@@ -30,6 +30,10 @@ class Unreadable(Exception):
     """One row or file cannot be used; its text is the reason that enters the ledger."""
 
 
+class TooLarge(Unreadable):
+    """It decompresses to more than anything honest would."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One example as it was found.

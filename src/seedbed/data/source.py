@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -13,10 +12,17 @@ import numpy as np
 
 from seedbed.core.errors import DataError, MachineError, UsageError, nearest
 from seedbed.core.settings import Settings
-from seedbed.data import arrays, decode_image, decode_text, folders, tables
+from seedbed.data import arrays
+from seedbed.data.archives import archive_ending
 from seedbed.data.columns import rows_of_tables
-from seedbed.data.files import key_of, list_files
+from seedbed.data.files import Found, stem_of
+from seedbed.data.folders import image_rows, is_tabbed, place, refuse_columns, text_rows
+from seedbed.data.gather import gather
+from seedbed.data.kinds import ARRAYS, IMAGES, TABLES, TEXTS, by_kind, kind_of, likeliest, say_left
+from seedbed.data.metadata import Naming, named_elsewhere, naming_tables, place_by_tables
 from seedbed.data.rows import Quarantined, Row, Source, Unreadable, listed, nothing_left, number
+from seedbed.data.table_files import open_table_files
+from seedbed.data.tables import from_records
 
 __all__ = ["Quarantined", "Row", "Source", "Unreadable", "open_source"]
 
@@ -24,11 +30,6 @@ Data = (
     str | Path | Sequence[str | Path] | Sequence[Mapping[str, object]] | np.ndarray | tuple[np.ndarray, np.ndarray]
     | Mapping[str, object]
 )  # fmt: skip
-
-_BESIDE = ("readme", "license", "licence", "classes", "class", "labels", "changelog", "notice", "original_readme")
-_KINDS = "Parquet, CSV, TSV, JSON Lines, .txt and .md, images, IDX, .npy and .npz"
-_ARCHIVES = (".zip", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 
 
 def open_source(data: Data, settings: Settings) -> Source:
@@ -56,7 +57,7 @@ def open_source(data: Data, settings: Settings) -> Source:
         if all(isinstance(item, str | Path) for item in data):
             return _open_paths([path for item in data for path in _expand(str(item))], settings, understood)
         if all(isinstance(item, Mapping) for item in data):
-            table = tables.from_records(cast("Sequence[Mapping[str, object]]", data), "rows")
+            table = from_records(cast("Sequence[Mapping[str, object]]", data), "rows")
             return _in_memory("text", *rows_of_tables([table], settings, understood), understood)
         if len(data) == 2 and all(isinstance(item, np.ndarray | list) for item in data):
             first = np.asarray(data[0])
@@ -111,20 +112,11 @@ def _expand(data: str) -> list[Path]:
 
 
 def _open_paths(paths: list[Path], settings: Settings, understood: list[str]) -> Source:
-    broken: list[Quarantined] = []
-    files: list[Path] = []
-    for path in dict.fromkeys(paths):
-        if path.is_dir():
-            found, refused = list_files(path)
-            files += found
-            broken += refused
-        else:
-            files.append(path)
-    root = paths[0] if len(paths) == 1 else Path(os.path.commonpath([path.absolute() for path in paths]))
-    files = list(dict.fromkeys(files if len(paths) == 1 else [path.absolute() for path in files]))
     where = str(paths[0]) if len(paths) == 1 else f"{len(paths)} paths"
-    kind, chosen = _choose_kind(files, where, understood, broken, asked=not root.is_dir())
-    modality, rows, fresh = _rows(kind, chosen, root, settings, understood)
+    files, broken = gather(paths)
+    asked = not any(path.is_dir() or archive_ending(path.name) for path in paths)
+    kinds = by_kind(files, where, broken, asked=asked)
+    modality, rows, fresh = _rows(kinds, settings, understood, asked=asked)
     broken += fresh
     if not rows:
         if broken and all("ermission denied" in entry.reason for entry in broken):
@@ -135,97 +127,59 @@ def _open_paths(paths: list[Path], settings: Settings, understood: list[str]) ->
                 fix=f"chmod -R +r {where}",
             )
         raise nothing_left(where, broken)
-    name = root.resolve().name or "data"
-    name = tables.stem_of(root) if root.is_file() else name
-    return Source(modality, name, paths, rows, broken, understood)
+    return Source(modality, _name(paths), paths, rows, broken, understood)
 
 
-def _kind(path: Path) -> str:
-    if arrays.is_array(path):
-        return "arrays"
-    if tables.suffix_of(path) in tables.SUFFIXES:
-        return "tables"
-    if decode_image.sniff(path):
-        return "images"
-    return "texts" if decode_text.sniff(path) else ""
-
-
-def _choose_kind(
-    files: list[Path], where: str, understood: list[str], broken: list[Quarantined], *, asked: bool
-) -> tuple[str, list[Path]]:
-    """The kind most files are of, and these files; what is left aside is said."""
-    kinds: dict[str, list[Path]] = {}
-    for path in files:
-        beside = not asked and path.name.lower().split(".")[0] in _BESIDE
-        kinds.setdefault("" if beside else _kind(path), []).append(path)
-    known = Counter({kind: len(found) for kind, found in kinds.items() if kind})
-    if not known:
-        raise _nothing_known(files, where, broken)
-    kind = known.most_common(1)[0][0]
-    if "arrays" in known:
-        kind = "arrays"
-    elif "tables" in known and known["texts"] <= 3 * known["tables"] and known["images"] <= known["tables"]:
-        kind = "tables"
-    left = [path for other, found in kinds.items() if other != kind for path in found]
-    if left:
-        understood.append(f"{number(len(left), 'file')} of other kinds not used: {listed(path.name for path in left)}")
-    return kind, kinds[kind]
-
-
-def _nothing_known(files: list[Path], where: str, broken: list[Quarantined]) -> DataError | MachineError:
-    if broken and not files:
-        return MachineError(f"{where} cannot be listed.", found=broken[0].reason, fix=f"chmod -R +rX {where}")
-    suffixes = Counter(path.suffix.lower() or path.name for path in files)
-    found = ", ".join(f"{number(count, 'file')} {suffix}" for suffix, count in suffixes.most_common(5))
-    archive = next((p for p in files if p.suffix.lower() in _ARCHIVES or ".tar." in p.name), None)
-    cause, fix = f"Read are {_KINDS}.", "Give a file of one of these kinds, or a folder with some."
-    if archive is not None:
-        command = f"unzip -d data '{archive}'" if archive.suffix.lower() == ".zip" else f"tar -xf '{archive}'"
-        cause, fix = "Archives are not opened.", f"Unpack it first: {command}"
-    elif any(suffix in _PICKLES for suffix in suffixes):
-        cause = "Pickles can run programs when they are opened, so they never are. " + cause
-    what = f"There are no data in {where}." if files else f"The folder {where} is empty."
-    return DataError(what, found=found, cause=cause, fix=fix)
+def _name(paths: Sequence[Path]) -> str:
+    """What a run about these data is called."""
+    root = paths[0] if len(paths) == 1 else Path(os.path.commonpath([path.absolute() for path in paths]))
+    ending = archive_ending(root.name)
+    if root.is_file():
+        return root.name[: -len(ending)] if ending else stem_of(root)
+    return root.resolve().name or "data"
 
 
 def _rows(
-    kind: str, files: list[Path], root: Path, settings: Settings, understood: list[str]
+    kinds: Mapping[str, list[Found]], settings: Settings, understood: list[str], *, asked: bool
 ) -> tuple[str, Sequence[Row], list[Quarantined]]:
-    base = root if root.is_dir() else root.parent
-    if kind == "arrays":
-        return arrays.rows_of_files(files, base, settings, understood)
-    if kind == "images":
-        return "image", folders.image_rows(files, base, settings, understood), []
-    if kind == "texts":
-        tabbed = settings.data.unit == "auto" and all(folders.is_tabbed(path) for path in files)
-        if not tabbed:
-            return "text", *folders.text_rows(files, base, settings, understood)
+    """Rows of the files of one kind, and what cannot be used of them; files of other kinds are said."""
+    if ARRAYS in kinds:
+        say_left(kinds, (ARRAYS,), understood)
+        return arrays.rows_of_files(kinds[ARRAYS], settings, understood)
+    tables, broken = open_table_files(kinds.get(TABLES, []), understood)
+    for kind in (IMAGES, TEXTS):
+        if tables and kind in kinds and (naming := naming_tables(tables, kinds[kind], understood)):
+            say_left(kinds, (kind, TABLES), understood)
+            return _rows_of_files(kind, kinds[kind], naming, settings, understood)
+    if asked and len(tables) == 1:
+        beside, naming = named_elsewhere(tables[0], kinds[TABLES][0].path.parent, (IMAGES, TEXTS))
+        if beside:
+            return _rows_of_files(kind_of(beside[0]), beside, naming, settings, understood)
+    kind = likeliest(kinds)
+    say_left(kinds, (kind,), understood)
+    if kind == TEXTS and settings.data.unit == "auto" and all(is_tabbed(file.path) for file in kinds[kind]):
         understood.append("every line has the same number of tabs: read as tables")
-    return "text", *_rows_of_tables(files, base, settings, understood)
+        tables, broken = open_table_files(kinds[kind], understood)
+    elif kind != TABLES:
+        return _rows_of_files(kind, kinds[kind], [], settings, understood)
+    if not tables:
+        return "text", [], broken
+    understood.append("; ".join(f"{table.name}: {number(table.num_rows, 'row')}" for table in tables[:9]))
+    rows, fresh = rows_of_tables(tables, settings, understood)
+    return "text", rows, broken + fresh
 
 
-def _rows_of_tables(
-    files: list[Path], base: Path, settings: Settings, understood: list[str]
-) -> tuple[Sequence[Row], list[Quarantined]]:
-    opened: list[tables.Table] = []
+def _rows_of_files(
+    kind: str, files: list[Found], naming: list[Naming], settings: Settings, understood: list[str]
+) -> tuple[str, Sequence[Row], list[Quarantined]]:
+    """Rows of image or text files, labelled by tables that name them, else by their folders."""
+    if not naming:
+        refuse_columns(settings, "image files" if kind == IMAGES else "text files")
+    placed = place(files, understood)
     broken: list[Quarantined] = []
-    for path in files:
-        key = key_of(path, base)
-        try:
-            is_text = tables.suffix_of(path) not in tables.SUFFIXES
-            room = max(tables.HELD_BYTES - sum(table.num_bytes for table in opened), 0)
-            table = tables.open_delimited(path, key, room) if is_text else tables.open_table(path, key, room)
-        except Unreadable as error:
-            broken.append(Quarantined(key, str(error)))
-            continue
-        if table.num_rows or table.broken:
-            opened.append(table)
-        else:
-            understood.append(f"{key}: no rows")
-    filled = [table for table in opened if table.num_rows]
-    broken += [entry for table in opened if not table.num_rows for entry in table.broken]
-    if not filled:
-        return [], broken
-    understood.append("; ".join(f"{table.name}: {number(table.num_rows, 'row')}" for table in filled[:9]))
-    rows, fresh = rows_of_tables(filled, settings, understood)
-    return rows, broken + fresh
+    if naming:
+        placed, broken = place_by_tables(placed, naming, settings, understood)
+    if kind == IMAGES:
+        return "image", image_rows(placed, understood), broken
+    rows, fresh = text_rows(placed, settings, understood)
+    return "text", rows, broken + fresh

@@ -8,7 +8,6 @@ import os
 import platform
 import secrets
 import shutil
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from seedbed.core.runs import fingerprint, friendly, read_json, sync_folder
+from seedbed.core.runs import fingerprint, friendly, is_alive, read_json, sync_folder
 from seedbed.core.settings import Settings
 from seedbed.core.tokens import PAD
 from seedbed.core.types import NO_LABEL, Facts, Say
@@ -333,20 +332,8 @@ def _sweep(root: Path) -> None:
     """Remove what processes of this machine left half-written when they were killed."""
     for folder in root.glob(f".tmp-{platform.node()}-*"):
         process = folder.name.removeprefix(f".tmp-{platform.node()}-").split("-")[0]
-        if process.isdigit() and not _alive(int(process)):
+        if process.isdigit() and not is_alive(int(process)):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    if sys.platform == "win32":  # there, asking would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _rename(temporary: Path, folder: Path) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from seedbed.core.errors import DataError
 from seedbed.data.delimited import read_delimited, read_head, too_long
-from seedbed.data.files import lines, reason_of
+from seedbed.data.files import lines, reason_of, stem_of, suffix_of
 from seedbed.data.rows import KEPT_BYTES, Quarantined, Unreadable
 
 SUFFIXES = frozenset({".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
@@ -70,17 +70,6 @@ class Table:
     identity: str = ""
 
 
-def suffix_of(path: Path) -> str:
-    """The ending that tells the kind of a file, below a .gz."""
-    return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
-def stem_of(path: Path) -> str:
-    """The name without any ending."""
-    name = path.name.removesuffix(".gz").removesuffix(".GZ")
-    return Path(name).stem
-
-
 def open_table(path: Path, name: str, room: int = HELD_BYTES) -> Table:
     """Look at a table.
 
@@ -118,9 +107,16 @@ def from_columns(columns: Mapping[str, Sequence[object]], name: str) -> Table:
     return _in_memory(name, name, held, range(1, num_rows + 1))
 
 
-def from_records(records: Sequence[Mapping[str, object]], name: str) -> Table:
-    """A table of a list of dictionaries; a missing key is an empty cell."""
-    return _in_memory(name, name, _columns_of(records, _names(records)), range(1, len(records) + 1))
+def from_records(records: Sequence[Mapping[str, object]], name: str, numbers: Sequence[int] | None = None) -> Table:
+    """A table of a list of dictionaries; a missing key is an empty cell.
+
+    Args:
+        records: its rows.
+        name: what its keys begin with.
+        numbers: what follows the colon in the key of each row; counted from 1 by default.
+    """
+    numbers = range(1, len(records) + 1) if numbers is None else numbers
+    return _in_memory(name, name, _columns_of(records, _names(records)), numbers)
 
 
 def _names(records: Iterable[Mapping[str, object]]) -> list[str]:
@@ -161,8 +157,6 @@ def open_delimited(path: Path, name: str, room: int = HELD_BYTES) -> Table:
 def _open_json_lines(path: Path, name: str, room: int) -> Table:
     def records(broken: list[Quarantined]) -> Iterator[tuple[int, Mapping[str, object]]]:
         for number, value in _json_values(path, name, broken):
-            if number == 1 and isinstance(value, list):
-                raise Unreadable(f"one JSON list, not JSON Lines: jq -c '.[]' {path.name} > {stem_of(path)}.jsonl")
             if isinstance(value, dict):
                 yield number, value
             else:
@@ -227,11 +221,6 @@ def _json_values(path: Path, name: str, broken: list[Quarantined]) -> Iterator[t
                 except UnicodeDecodeError as error:
                     broken.append(Quarantined(key, f"not UTF-8 at byte {error.start + 1:,}", piece.data[:KEPT_BYTES]))
                 except ValueError as error:
-                    start = piece.data.lstrip()[:1]
-                    if number == 1 and start == b"[":
-                        raise Unreadable(
-                            f"a JSON list over several lines, not JSON Lines: jq -c '.[]' {path.name}"
-                        ) from error
                     broken.append(Quarantined(key, f"no valid JSON: {str(error)[:100]}", piece.data[:KEPT_BYTES]))
     except Unreadable as error:
         if number <= 1:

@@ -64,7 +64,7 @@ def answer_rows(answerer: Answerer, rows: Sequence[Row], settings: Settings) -> 
     reasons = []
     for row in rows:
         try:
-            content = decoder.read(row, settings)
+            content = decoder.read(row, settings, answerer.facts.image_shape)
             reason = decoder.rule(content) or ""
         except Unreadable as error:
             content, reason = None, str(error)

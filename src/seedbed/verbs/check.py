@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seedbed.core.types import Say, silent
+from seedbed.core.events import Say, silent
 from seedbed.data.clean import clean
 from seedbed.data.reading import EXCLUDED, QUARANTINED
 from seedbed.data.source import open_source
