@@ -127,7 +127,7 @@ def test_killed_anywhere_it_goes_on_without_reading_blocks_again(
     read: list[int] = []
     original = decode_text.read
 
-    def counting(row: Row, settings: Settings) -> str:
+    def counting(row: Row, settings: Settings, shape: tuple[int, ...] = ()) -> str:
         read.append(int(row.key.split(":")[1]))
         return original(row, settings)
 
