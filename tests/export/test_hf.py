@@ -16,7 +16,8 @@ from seedbed.core.errors import DataError, UsageError
 from seedbed.core.tokens import MASK, PAD
 from seedbed.core.types import Facts
 from seedbed.data.tokenizer import Tokenizer, train_tokenizer
-from seedbed.export.hf import EXPORTS, export_hf
+from seedbed.export.hf import export_hf
+from seedbed.export.layouts import EXPORTS
 from seedbed.models.encoder import Encoder, build_encoder, make_spec
 from seedbed.models.folder import TOKENIZER, save_model
 from tests.models.making import table
@@ -181,7 +182,7 @@ def test_the_class_follows_the_objective(tmp_path: Path, tokenizer: Tokenizer) -
 
 
 def test_a_trunk_without_a_class_is_refused(tmp_path: Path) -> None:
-    assert len(EXPORTS) == 2
+    assert len(EXPORTS) == 3
     facts = Facts("text", 20, token_counts=(1,) * 20, document_counts=(1,) * 20, num_documents=3)
     save_model(tmp_path / "model", build_encoder(make_spec("text", "bag", "nano", facts), facts), facts)
     with pytest.raises(UsageError, match="no class in transformers"):

@@ -11,14 +11,17 @@ import torch
 from torch import nn
 
 from seedbed.core.errors import UsageError
-from seedbed.core.types import Task
+from seedbed.core.types import Facts, Task
+from seedbed.export.gate import difference
 from seedbed.export.onnx import Logits, States, export_onnx
 from seedbed.models.encoder import Encoder, build_encoder, make_spec
+from seedbed.models.hub import load_checkpoint
 from seedbed.tasks.classify import Classify, Config
 from tests.export.making import facts_of, livened, words
+from tests.models.checkpoints import FAMILY_CLASSES, save_checkpoint
 
 SHAPES = [(1, 1), (1, 9), (4, 30), (7, 2)]
-TRUNKS = [pytest.param("text", "bag"), pytest.param("image", "mlp")]
+TRUNKS = [pytest.param("text", "bag"), pytest.param("image", "mlp"), pytest.param("image", "resnet")]
 # A transformer takes the exporter several seconds.
 SLOW_TRUNKS = [
     pytest.param("text", "transformer", marks=pytest.mark.slow),
@@ -72,3 +75,25 @@ def test_what_the_exporter_does_not_know_is_refused(tmp_path: Path, monkeypatch:
     with pytest.raises(UsageError, match="does something that the ONNX exporter does not know") as caught:
         export_onnx(States(encoder), facts_of("image", words()), tmp_path / "encoder.onnx")
     assert "safetensors" in caught.value.fix and caught.value.found
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", FAMILY_CLASSES)
+@torch.no_grad()
+def test_checkpoints_that_came_in_go_out(family: str, tmp_path: Path) -> None:
+    folder, _ = save_checkpoint(tmp_path / family, family)
+    text = family not in ("vit", "resnet")
+    facts = Facts("text", 50) if text else Facts("image", image_shape=(3, 16, 16))
+    inputs = {"prefix": (2,), "suffix": (3,)} if text else {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.3)}
+    encoder = load_checkpoint(folder, facts, inputs).encoder
+    export_onnx(States(encoder), facts, tmp_path / "encoder.onnx", encoder.spec.options["context"])
+    for size, length in ((1, 1), (1, 9), (4, 30), (7, 2)):
+        values = torch.randint(5, 50, (size, length)) if text else torch.randint(0, 256, (size, 3, 16, 16)).byte()
+        mask = (torch.arange(length) < torch.randint(1, length + 1, (size, 1))).long() if text else None
+        given = {"pixels": values} if mask is None else {"input_ids": values, "attention_mask": mask}
+        states, pooled = run(tmp_path / "encoder.onnx", **given)
+        ours = States(encoder)(values, mask)
+        real = torch.ones(ours[0].shape[:2], dtype=torch.bool) if mask is None else mask > 0
+        assert difference(ours[0], torch.from_numpy(states), real) <= 1e-5
+        assert difference(ours[1], torch.from_numpy(pooled), real) <= 1e-5

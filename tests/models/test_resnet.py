@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seedbed.core.types import Facts
-from seedbed.export.hf import resnet_state
+from seedbed.export.layouts import resnet_state
 from seedbed.models import resnet
 from seedbed.models.encoder import Encoder, build_encoder, make_spec, num_parameters
 from seedbed.models.stems import Coarse, Fine

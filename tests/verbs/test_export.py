@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from seedbed.core import extras
 from seedbed.core.runs import Run
 from seedbed.export.tensors import export_safetensors
+from seedbed.models.folder import write_folder
 from seedbed.verbs import export as verb
 from tests.verbs.conftest import Kept
 from tests.verbs.making import QUICK, Shell, reviews, write_csv
@@ -70,6 +71,15 @@ def test_safetensors_hold_every_trunk(shell: Shell, texts: Kept, tmp_path: Path)
     assert {path.name for path in (tmp_path / "st").iterdir()} == names
     gate = told.json["summary"]["gate"]
     assert gate["passed"] and gate["inputs"] == "24 rows of the run" and gate["largest_difference"] <= 1e-6
+
+
+def test_where_a_classic_arm_won_the_encoder_is_exported(shell: Shell, texts: Kept, tmp_path: Path) -> None:
+    shutil.copytree(texts.run("pretrain"), tmp_path / "run-t-1")
+    (tmp_path / "run-t-1" / "model").rename(tmp_path / "run-t-1" / "encoder")
+    write_folder(tmp_path / "run-t-1" / "model", {}, {"arm": "tfidf"})
+    told = shell.ok("export", tmp_path / "run-t-1", "--to", "safetensors", "--out", tmp_path / "st", "--json")
+    assert told.json["summary"]["files"] == ["encoder.safetensors", "config.json"]
+    assert "drawn inputs" in told.json["summary"]["gate"]["inputs"]
 
 
 def test_a_failing_gate_leaves_nothing(

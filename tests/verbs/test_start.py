@@ -56,6 +56,11 @@ def test_one_command_fine_tunes_every_family(family: str, shell: Shell, table: P
     told = shell.ok("finetune", checkpoint, data, *label, "--out", out, *FEW)
     assert f"{family}: {FAMILY_CLASSES[family][1]} of transformers" in told.out
     shutil.rmtree(checkpoint)
+    # Every family has gone to ONNX in the tests of export.
+    for form in ("hf", "onnx")[: 2 if family in ("bert", "vit") else 1]:
+        gate = shell.ok("export", out, "--to", form, "--out", tmp_path / form, "--json").json["summary"]["gate"]
+        assert gate["passed"] and ("texts_with_equal_ids" in gate) == (text and form == "hf")
+    assert f"{family}: " not in shell.ok("export", out, "--to", "safetensors", "--out", tmp_path / "st").out
     inputs = ["bright charming story"] if text else [next(data.rglob("*.png"))]
     answer = shell.ok("predict", out, *inputs, "--json").json["summary"]["predictions"][0]
     assert answer["label"] in (("good", "bad") if text else ("0", "1", "2"))

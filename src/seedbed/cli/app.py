@@ -104,8 +104,9 @@ def _call(verb: Verb, given: dict[str, Any], screen: Screen) -> None:
     tables = parse_set(values.pop("set", []))
     if "labels" in values:
         tables = merge(tables, {"prove": {"labels": _label_counts(values.pop("labels"))}})
-    if "freeze" in values:
-        tables = merge(tables, {"finetune": {"freeze": values.pop("freeze")}})
+    for flag, section in (("freeze", "finetune"), ("public", "prove")):
+        if flag in values:
+            tables = merge(tables, {section: {flag: values.pop(flag)}})
     if "encoder" in values:
         values["encoder"] = locate_run(values["encoder"], ENCODING)
     for flag, name in (("to_file", "to"), ("to_format", "to"), ("to_text", "to"), ("out_folder", "out")):

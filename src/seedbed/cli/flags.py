@@ -55,6 +55,12 @@ FLAGS: dict[str, Argument] = {
         "--freeze",
         metavar="NAME",
     ),
+    "public": _flag(
+        list[str] | None,
+        "Weights of others to compare with: a checkpoint folder or a Keras file; may be repeated.",
+        "--public",
+        metavar="PATH",
+    ),
     "allow_download": _flag(bool, "Fetch a checkpoint named hf:OWNER/NAME.", "--allow-download"),
     "to_file": _flag(str | None, "Write the answers to a .csv, .jsonl or .parquet file.", "--to", metavar="FILE"),
     "to_format": _flag(
@@ -116,7 +122,7 @@ VERBS = (
         "run",
         "All of it: understand, clean, plan, pretrain, fine-tune, prove, report.",
         ("data",),
-        ("label", "labels", *JOB, *TALK),
+        ("label", "labels", "public", "allow_download", *JOB, *TALK),
     ),
     Verb("demo", "The whole path on scikit-learn's digits, in under two minutes.", (), (*JOB, *TALK)),
     Verb(
@@ -147,7 +153,7 @@ VERBS = (
         "prove",
         "Did pretraining pay? Compare with honest baselines and say so with intervals.",
         ("data",),
-        ("label", "labels", "encoder", *JOB, *TALK),
+        ("label", "labels", "encoder", "public", "allow_download", *JOB, *TALK),
     ),
     Verb(
         "predict",

@@ -103,6 +103,9 @@ class ProveSettings(Section):
     draws: Annotated[int, Field(ge=2)] = Field(5, description="label subsets drawn; below 5 only for tests")
     labels: tuple[int, ...] = Field((), description="label counts to compare at; empty: by the number of labels")
     arms: tuple[str, ...] = Field((), description="arms to run; empty: all that apply")
+    public: tuple[str, ...] = Field(
+        (), description="checkpoints of others to compare with: folders of transformers, files of Keras, hf:OWNER/NAME"
+    )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from seedbed.evaluate.stats import LARGEST_SHARE, Interval, Scores, difference
 
+# Weights somebody else pretrained: not the user's pretraining, which has to beat them.
+PUBLIC = "public weights"
 PAID, DID_NOT_PAY, CANNOT_TELL = "paid", "did not pay", "cannot tell"
 SMALLEST_GAIN = 0.01
 # More than this is no advice: so many draws, or so many times the items there are.
@@ -29,7 +31,7 @@ class Arm:
 
     Attributes:
         name: as shown.
-        kind: "majority", "classic", "scratch", "untrained", "frozen", "finetuned".
+        kind: "majority", "classic", "scratch", "untrained", "frozen", "finetuned", or PUBLIC.
         pretrained: on which side of the comparison it stands.
     """
 
@@ -103,7 +105,7 @@ def decide(
     elif interval.high < smallest_gain:
         outcome = DID_NOT_PAY
     draws, labels = to_tell(interval, smallest_gain) if outcome == CANNOT_TELL else (None, None)
-    facts = _facts(interval, n_labels, pretrained.arm.name, other.arm.name)
+    facts = _facts(interval, n_labels, pretrained.arm, other.arm)
     end = _end(outcome, interval, smallest_gain, draws, labels)
     scope = " It holds for these labels: each draw had most or all of them." if pool_share > LARGEST_SHARE else ""
     sentence = f"{facts} {end}{scope}"
@@ -142,11 +144,13 @@ def _rounded_up(count: int) -> int:
     return math.ceil(count / unit) * unit
 
 
-def _facts(interval: Interval, n_labels: int, pretrained: str, other: str) -> str:
+def _facts(interval: Interval, n_labels: int, pretrained: Arm, other: Arm) -> str:
+    public = other.kind == PUBLIC
+    rival = f"{other.name} (public weights), the best without your" if public else f"{other.name}, the best without"
     effect = f"{100 * abs(interval.value):.1f} points {'more' if interval.value >= 0 else 'less'} often"
     bounds = f"{interval.confidence:.0%} interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f} points"
     return (
-        f"With {n_labels:,} labels, {pretrained} (pretrained) is right {effect} than {other}, the best without "
+        f"With {n_labels:,} labels, {pretrained.name} (pretrained) is right {effect} than {rival} "
         f"pretraining ({bounds}; {interval.num_draws} draws of labels, {interval.num_items:,} items)."
     )
 

@@ -19,25 +19,24 @@ from torch import Tensor
 
 from seedbed.core.errors import MachineError
 from seedbed.core.types import Facts
+from seedbed.export.layouts import CLASSIFIER
 from seedbed.models.encoder import EncoderSpec, build_encoder
+from seedbed.models.hub import FAMILIES
 
 Answer = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 
 def from_hf(folder: Path) -> Answer:
-    """The class named in config.json, by the library it was written for."""
+    """Encoder and, where there is one, classifier, by the library they were written for."""
     transformers = importlib.import_module("transformers")
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
-    vision, pooling = kind in ("vit", "resnet"), {"add_pooling_layer": False} if kind == "vit" else {}
-    model, info = transformers.AutoModel.from_pretrained(folder, output_loading_info=True, **pooling)
-    if info["missing_keys"]:
-        raise MachineError(
-            f"{folder} lacks parameters that transformers wants.",
-            found=", ".join(sorted(info["missing_keys"])[:5]),
-            fix="Install the version of transformers that constraints.txt names.",
-        )
-    model.eval()
+    kind = _config(folder)["model_type"]
+    vision, has_pooler = kind in ("vit", "resnet"), kind in FAMILIES and FAMILIES[kind].pooler
+    pooling = {"add_pooling_layer": False} if has_pooler else {}
+    model = _loaded(transformers.AutoModel, folder, pooling)
     processor = transformers.AutoImageProcessor.from_pretrained(folder) if vision else None
+    beside, network = folder / CLASSIFIER, None
+    if beside.exists():
+        network = _loaded(getattr(transformers, _config(beside)["architectures"][0]), beside, {})
 
     def answer(values: Tensor, keep: Tensor) -> dict[str, Tensor]:
         if processor is None:
@@ -45,9 +44,27 @@ def from_hf(folder: Path) -> Answer:
         else:
             given = processor(list(values.numpy()), input_data_format="channels_first", return_tensors="pt")
         states = model(**given).last_hidden_state
-        return {"states": states.flatten(2).mT if states.dim() == 4 else states}
+        found = {"states": states.flatten(2).mT if states.dim() == 4 else states}
+        return found if network is None else found | {"logits": network(**given).logits}
 
     return answer
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return told
+
+
+def _loaded(kind: Any, folder: Path, options: dict[str, bool]) -> Any:
+    """A model in evaluation mode, none of whose parameters was made up."""
+    model, info = kind.from_pretrained(folder, output_loading_info=True, **options)
+    if info["missing_keys"]:
+        raise MachineError(
+            f"{folder} lacks parameters that transformers wants.",
+            found=", ".join(sorted(info["missing_keys"])[:5]),
+            fix="Install the version of transformers that constraints.txt names.",
+        )
+    return model.eval()
 
 
 def from_onnx(folder: Path) -> Answer:

@@ -74,7 +74,10 @@ def sample(run: Path, facts: Facts, tokenizer: Tokenizer | None, longest: int = 
     parts = np.split(rows, np.cumsum(BATCHES)[:-1])
     seen = f"{len(np.unique(rows))} rows of the run"
     if tokenizer is None or prepared.tokenizer is None:
-        return Sample([_read(prepared, part) for part in parts], [], seen)
+        # Grey images go to a network made for colour as three equal channels.
+        read = [_read(prepared, part) for part in parts]
+        channels = facts.image_shape[0]
+        return Sample([Padded(values.expand(-1, channels, -1, -1), keep) for values, keep in read], [], seen)
     texts = [str(text) for text in prepared.raw(rows)]
     ids = [row[:longest] for row in tokenizer.encode_batch(texts)]
     bounds = np.cumsum((0, *BATCHES))
@@ -206,6 +209,8 @@ def staged(out: Path) -> Iterator[Path]:
         with friendly(out):
             (out / RECORD).unlink(missing_ok=True)
             for path in sorted(temporary.iterdir(), key=lambda path: path.name == RECORD):
+                if path.is_dir():
+                    shutil.rmtree(out / path.name, ignore_errors=True)
                 path.replace(out / path.name)
     except BaseException:
         if was_empty:

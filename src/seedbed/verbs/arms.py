@@ -82,8 +82,8 @@ def scratch_runners(field: Field, spec: EncoderSpec, settings: Settings, machine
     prepared = field.prepared
     start = untrained(spec, prepared.facts, settings.seed)
     return [
-        _fitted(Arm("scratch", "scratch", False), spec, prepared, settings, machine, required=True),
-        _probed(Arm("untrained+probe", "untrained", False), start, prepared, settings, machine),
+        fitted(Arm("scratch", "scratch", False), spec, prepared, settings, machine, required=True),
+        probed(Arm("untrained+probe", "untrained", False), start, prepared, settings, machine),
     ]
 
 
@@ -91,8 +91,8 @@ def pretrained_runners(field: Field, encoder: Encoder, settings: Settings, machi
     """The pretrained network: frozen under a linear probe, and fine-tuned as the one from scratch is trained."""
     prepared = field.prepared
     return [
-        _probed(Arm("frozen+probe", "frozen", True), encoder, prepared, settings, machine, required=True),
-        _fitted(Arm("fine-tuned", "finetuned", True), encoder, prepared, settings, machine),
+        probed(Arm("frozen+probe", "frozen", True), encoder, prepared, settings, machine, required=True),
+        fitted(Arm("fine-tuned", "finetuned", True), encoder, prepared, settings, machine),
     ]
 
 
@@ -116,7 +116,7 @@ def recipe_of(spec: EncoderSpec, settings: Settings, seed: int) -> Recipe:
         seed=seed,
         trials=() if settings.finetune.lr else rates,
         # Attention makes a fit cost minutes; there one held-out part must do.
-        folds=1 if spec.trunk == "transformer" else 2,
+        folds=1 if spec.trunk in ("transformer", "hub") else 2,
     )
 
 
@@ -133,7 +133,7 @@ def _classic(arm: Arm, classic: Classic, *, required: bool) -> Runner:
     return Runner(arm, answer, keep, required)
 
 
-def _fitted(
+def fitted(
     arm: Arm,
     start: Encoder | EncoderSpec,
     prepared: Prepared,
@@ -147,8 +147,8 @@ def _fitted(
 
     def answer(cell: Cell) -> tuple[np.ndarray, float]:
         seed = fold(settings.seed, "fit", cell.n_labels, cell.draw, cell.part)
-        fitted = fit(start, prepared, cell.train, replace(recipe, seed=seed), machine)
-        return predict_rows(fitted.training, prepared, cell.test, recipe.seq_len, machine), fitted.selection
+        made = fit(start, prepared, cell.train, replace(recipe, seed=seed), machine)
+        return predict_rows(made.training, prepared, cell.test, recipe.seq_len, machine), made.selection
 
     def keep(rows: np.ndarray, folder: Path) -> None:
         last = replace(recipe, seed=fold(settings.seed, "winner"))
@@ -157,7 +157,7 @@ def _fitted(
     return Runner(arm, answer, keep, required)
 
 
-def _probed(
+def probed(
     arm: Arm, encoder: Encoder, prepared: Prepared, settings: Settings, machine: Machine, *, required: bool = False
 ) -> Runner:
     """A linear probe on features that are computed once for each row."""

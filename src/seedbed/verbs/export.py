@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +17,14 @@ from seedbed.core.locate import locate_run
 from seedbed.core.runs import Run, environment, friendly, write_atomic
 from seedbed.core.types import Padded, Say, Task, silent
 from seedbed.export.gate import LONGEST, Sample, check, record, sample, staged
-from seedbed.export.hf import export_hf
+from seedbed.export.hf import export_classifier, export_hf
+from seedbed.export.layouts import CLASSIFIER
 from seedbed.export.onnx import Logits, States, export_onnx
 from seedbed.export.tensorboard import export_tensorboard
 from seedbed.export.tensors import export_safetensors
-from seedbed.models.folder import TOKENIZER
+from seedbed.models import hub
+from seedbed.models.encoder import Encoder
+from seedbed.models.folder import TOKENIZER, read_manifest
 from seedbed.verbs.accepts import TRAINED
 from seedbed.verbs.model import Model, load_model
 from seedbed.verbs.options import Result
@@ -46,6 +50,18 @@ class Subject:
     encoder: Model
     network: Model | None
 
+    def logits(self, values: Tensor, keep: Tensor) -> Tensor:
+        """What the network that answers says of a batch."""
+        logits_BC: Tensor = self.task().predict({"values": values, "keep": keep}).logits_BC
+        return logits_BC
+
+    def task(self) -> Task:
+        """The network that answers."""
+        assert self.network is not None and self.network.training is not None, "a network answers"
+        learner = self.network.training.learner
+        assert isinstance(learner, Task), "a network answers"
+        return learner
+
     @property
     def longest(self) -> int | None:
         """Most positions the encoder has a place for; None: any number."""
@@ -62,7 +78,8 @@ def export(run: str | Path, /, *, to: str = "hf", out: str | Path = "export", sa
 
     Args:
         run: a run folder, or an --out folder.
-        to: "hf": the pretrained encoder in the layout of Hugging Face transformers. "onnx": the encoder, and the whole
+        to: "hf": the pretrained encoder in the layout of Hugging Face transformers, and in classifier/ beside it the
+            whole network where it answers and its head has a class there. "onnx": the encoder, and the whole
             network where it answers, as ONNX files. "safetensors": encoder and head as they are, with JSON.
             "tensorboard": not the network but its log, every figure a scalar.
         out: folder to write to; what was there under the same names is replaced.
@@ -87,13 +104,10 @@ def export(run: str | Path, /, *, to: str = "hf", out: str | Path = "export", sa
     where = locate_run(run, TRAINED)
     if to == TENSORBOARD:
         return _log(where, Path(out))
-    folder = where / "encoder" if (where / "encoder").exists() else where / "model"
-    encoder = load_model(folder)  # verifies every file of it
-    answering = encoder if folder.name == "model" else load_model(where / "model")
-    subject = Subject(where, folder, encoder, answering if answering.training else None)
+    subject = _subject(where)
     with staged(Path(out)) as temporary:
         told = {"to": to, **FORMATS[to](subject, temporary)}
-        record(temporary, told | {"run": where.name, "environment": environment()["versions"]})
+        record(temporary, told | {"run": subject.run.name, "environment": environment()["versions"]})
     passed = told["gate"]["passed"]
     say("gate", **told["gate"]) if passed else say("warning", text=told["gate"]["why"])
     return Result(Path(out), told)
@@ -110,36 +124,77 @@ def _log(run: Path, out: Path) -> Result:
         return Result(out, {"to": TENSORBOARD, "points": export_tensorboard(events, out)})
 
 
+def _states(encoder: Encoder, values: Tensor, keep: Tensor, causal: bool) -> Tensor:
+    """States of inputs as they are: what a checkpoint wants around its texts is its tokenizer's affair elsewhere."""
+    if isinstance(encoder.trunk, hub.Trunk) and keep.dim() == 2:
+        states_BND: Tensor = encoder.trunk.net(input_ids=values, attention_mask=keep.long()).last_hidden_state
+        return states_BND
+    return encoder(values, keep, causal)
+
+
+def _subject(run: Path) -> Subject:
+    """The pretrained encoder and the network that answers; where that grew from other weights, it stands for both."""
+    folder = run / "encoder" if (run / "encoder").exists() else run / "model"
+    encoder = load_model(folder)  # verifies every file of it
+    if folder.name == "model":
+        return Subject(run, folder, encoder, encoder if encoder.training else None)
+    if "spec" not in read_manifest(run / "model"):
+        return Subject(run, folder, encoder, None)  # a classic arm won
+    answering = load_model(run / "model")
+    if not _reads_alike(encoder, answering):
+        folder, encoder = run / "model", answering
+    return Subject(run, folder, encoder, answering if answering.training else None)
+
+
+def _reads_alike(one: Model, other: Model) -> bool:
+    tokenizers = [model.tokenizer.to_json() if model.tokenizer else "" for model in (one, other)]
+    return one.facts.image_shape == other.facts.image_shape and tokenizers[0] == tokenizers[1]
+
+
 def _to_hf(subject: Subject, out: Path) -> dict[str, Any]:
     written = export_hf(subject.folder, out)
+    if subject.network is not None and (name := _classifier(subject, out)):
+        written["classifier"] = name
     absent = [name for name in missing("hub") if name == "transformers"]
     if absent:
         why = "The export is not checked: transformers, which reads it, is not installed (pip install 'seedbed[hub]')."
         return written | {"gate": {"passed": None, "why": why}}
     causal = written["class"] == "LlamaForCausalLM"
     given, encoder = subject.sample(), subject.encoder.encoder
-    ours = _computed(given, lambda values, keep: {"states": encoder(values, keep, causal)})
+
+    def compute(values: Tensor, keep: Tensor) -> dict[str, Tensor]:
+        found = {"states": _states(encoder, values, keep, causal)}
+        return found | ({"logits": subject.logits(values, keep)} if "classifier" in written else {})
+
+    ours = _computed(given, compute)
     tokenizer = subject.encoder.tokenizer
-    ids = tokenizer.encode_batch(given.texts) if tokenizer is not None and given.texts else []
+    ids: list[np.ndarray] = []
+    if tokenizer is not None and given.texts:
+        before, after = tokenizer.around
+        ids = [np.concatenate([before, row, after]).astype(np.int64) for row in tokenizer.encode_batch(given.texts)]
     return written | {"gate": check("hf", out, given, ours, ids)}
+
+
+def _classifier(subject: Subject, out: Path) -> str:
+    """Write the network with its head, where it has a class for classification; the name of the class."""
+    network, head = subject.network, subject.task().get_submodule("head")
+    assert network is not None, "a network answers"
+    return export_classifier(subject.run / "model", network.encoder, network.facts, head, out / CLASSIFIER)
 
 
 def _to_onnx(subject: Subject, out: Path) -> dict[str, Any]:
     encoder, network = subject.encoder, subject.network
     states = States(encoder.encoder.eval())
     files = {"encoder.onnx": export_onnx(states, encoder.facts, out / "encoder.onnx", subject.longest)}
-    logits = None
-    if network is not None and network.training is not None:
-        assert isinstance(network.training.learner, Task), "a network answers"
-        logits = Logits(network.training.learner.eval())
-        files["model.onnx"] = export_onnx(logits, network.facts, out / "model.onnx", subject.longest)
+    if network is not None:
+        files["model.onnx"] = export_onnx(Logits(subject.task()), network.facts, out / "model.onnx", subject.longest)
     _put_tokenizer(encoder, out)
 
     def compute(values: Tensor, keep: Tensor) -> dict[str, Tensor]:
         mask = keep.long() if keep.dim() == 2 else None
         state, pooled = states(values, mask)
         found = {"encoder.states": state, "encoder.pooled": pooled}
-        return found if logits is None else found | {"model.logits": logits(values, mask)}
+        return found if network is None else found | {"model.logits": subject.logits(values, keep)}
 
     given = subject.sample()
     classes = {} if network is None else {"classes": list(network.facts.classes)}

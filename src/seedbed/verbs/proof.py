@@ -23,6 +23,9 @@ from seedbed.models.encoder import Encoder, EncoderSpec
 from seedbed.plan.budget import Price, Proof, fit_proof
 from seedbed.verbs.arms import Runner, plain_runners, pretrained_runners, scratch_runners
 from seedbed.verbs.cells import Answer, Cell, Field, field_of, store, stored
+from seedbed.verbs.ground import Ground
+from seedbed.verbs.public import public_names, public_runners
+from seedbed.verbs.start import Start
 
 PLAN = "proof-plan.json"
 # What an arm of a pretrained encoder costs is what its twin without pretraining costs: they always run together.
@@ -54,18 +57,32 @@ class Contest:
 
 
 def open_contest(
-    prepared: Prepared, spec: EncoderSpec, settings: Settings, machine: Machine, run: Run, say: Say
+    prepared: Prepared,
+    spec: EncoderSpec,
+    ground: Ground,
+    machine: Machine,
+    run: Run,
+    publics: Sequence[Start] = (),
 ) -> Contest:
     """Find pool, items and label counts; make the arms that need no pretrained encoder.
+
+    Args:
+        prepared: the data.
+        spec: of the network to be pretrained, or that was.
+        ground: settings, and the data as understood.
+        machine: to compute on.
+        run: where answers are kept.
+        publics: weights of others that take part.
 
     Raises:
         DataError: too few labels for what was asked.
     """
-    field = field_of(prepared, settings)
+    settings, field = ground.settings, field_of(prepared, ground.settings)
     others = [*plain_runners(field, settings.seed), *scratch_runners(field, spec, settings, machine)]
+    others += public_runners(ground, prepared, publics, machine)
     wanted = {TWINS.get(name, name) for name in settings.prove.arms}
     others = [runner for runner in others if not wanted or runner.arm.name in wanted]
-    return Contest(field, others, field.ladder(settings.prove.labels), settings, machine, run, say)
+    return Contest(field, others, field.ladder(settings.prove.labels), settings, machine, run, ground.say)
 
 
 def check_arms(settings: Settings, modality: str) -> None:
@@ -74,7 +91,7 @@ def check_arms(settings: Settings, modality: str) -> None:
     Raises:
         UsageError: with the arms there are.
     """
-    known = ["majority", *classic_arms(modality), *TWINS.values(), *TWINS]
+    known = ["majority", *classic_arms(modality), *TWINS.values(), *TWINS, *public_names(settings.prove.public)]
     wanted = settings.prove.arms
     unknown = [name for name in wanted if name not in known]
     if unknown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,6 +17,7 @@ from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working
 from seedbed.verbs.model import load_pretrained
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.proof import check_arms, compare, open_contest, price, settle
+from seedbed.verbs.public import identities, open_publics
 from seedbed.verbs.run import run
 from seedbed.verbs.winner import keep_winner
 
@@ -50,7 +52,8 @@ def prove(
     """
     if encoder is None:
         return run(data, out=out, say=say, dry_run=dry_run, **options)
-    ground = stand(data, out, say, options)
+    began, publics = time.monotonic(), open_publics(options, say)
+    ground = replace(stand(data, out, say, options), started=began)
     require_labels(ground.cleaned)
     check_arms(ground.settings, ground.cleaned.modality)
     _, time_reason = allowed(ground.settings)
@@ -61,11 +64,11 @@ def prove(
         say("plan", plan=planned, reasons=[time_reason])
         return Result(None, planned)
     prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)
-    with working("prove", ground, encoder=str(source.resolve())) as folder:
+    with working("prove", ground, encoder=str(source.resolve()), **identities(publics)) as folder:
         if folder.status() == "finished":
             return finished(folder, say)
         write_start(folder, ground, prepared, planned)
-        contest = open_contest(prepared, model.encoder.spec, ground.settings, ground.machine, folder, say)
+        contest = open_contest(prepared, model.encoder.spec, ground, ground.machine, folder, publics)
         deadline = ground.deadline(SPENT_SHARE)
         allowed_s = math.inf if deadline is None else deadline - ground.started
         proof = settle(contest, price(contest), allowed_s, 0.0)

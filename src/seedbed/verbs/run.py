@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -19,6 +21,8 @@ from seedbed.verbs.options import Options, Result
 from seedbed.verbs.pretrain import check_options, planned_machine, profile_of, train_encoder
 from seedbed.verbs.pretrain import settle as settle_plan
 from seedbed.verbs.proof import Contest, check_arms, compare, open_contest, price, settle
+from seedbed.verbs.public import identities, open_publics
+from seedbed.verbs.start import Start
 from seedbed.verbs.winner import keep_winner
 
 SPENT_SHARE = 0.85  # of the time; the rest is for what no estimate saw, the winner and the report
@@ -42,7 +46,8 @@ def run(
         DataError: no usable rows. Data without labels are pretrained on, and the verdict says what is missing.
         BudgetError: the time is too short for an honest comparison.
     """
-    ground = stand(data, out, say, options)
+    began, publics = time.monotonic(), open_publics(options, say)
+    ground = replace(stand(data, out, say, options), started=began)
     plan = advise(profile_of(ground), ground.settings, ground.machine)
     check_options(plan, ground.settings)
     check_arms(ground.settings, ground.cleaned.modality)
@@ -50,10 +55,10 @@ def run(
         say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
         return Result(None, {"plan": plan.to_json()})
     prepared = prepare_for(ground, plan.tokenizer)
-    with working("run", ground) as folder:
+    with working("run", ground, **identities(publics)) as folder:
         if folder.status() == "finished":
             return finished(folder, say)
-        contest, proof = _priced(ground, prepared, plan, folder)
+        contest, proof = _priced(ground, prepared, plan, folder, publics)
         plan = settle_plan(ground, prepared, plan, folder, proof.seconds if proof else 0.0)
         write_start(folder, ground, prepared, plan.to_json())
         say("plan", plan=plan.to_json(), reasons=[*plan.reasons, *(proof.reasons if proof else ())])
@@ -71,13 +76,15 @@ def run(
         return conclude(folder, ground, trained.summary(plan) | judged.summary() | kept)
 
 
-def _priced(ground: Ground, prepared: Prepared, plan: Plan, folder: Run) -> tuple[Contest, Proof] | tuple[None, None]:
+def _priced(
+    ground: Ground, prepared: Prepared, plan: Plan, folder: Run, publics: Sequence[Start]
+) -> tuple[Contest, Proof] | tuple[None, None]:
     """The comparison that will follow, priced by its first answers; nothing when labels are missing."""
     if len(ground.cleaned.classes) < 2:
         return None, None
     machine = planned_machine(plan, ground)
     spec = make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts)
-    contest = open_contest(prepared, spec, ground.settings, machine, folder, ground.say)
+    contest = open_contest(prepared, spec, ground, machine, folder, publics)
     seconds = math.inf if plan.seconds is None else plan.seconds
     return contest, settle(contest, price(contest), PROVE_SHARE * seconds, time.monotonic() - ground.started)
 
