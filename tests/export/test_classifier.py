@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,13 @@ IMAGE = Facts(
     "image", image_shape=(3, 96, 96), channel_mean=(0.3,) * 3, channel_std=(0.2,) * 3, classes=CLASSES,
     class_counts=(1, 1, 1),
 )  # fmt: skip
+
+
+def strictly(loaded: Any) -> Any:
+    """A model in evaluation mode, loaded without anything missing or left over."""
+    model, info = loaded
+    assert not any(info.values()), info
+    return model.eval()
 
 
 def made(modality: str, trunk: str, folder: Path) -> tuple[Encoder, Facts]:
@@ -53,16 +61,15 @@ def test_logits_agree(modality: str, trunk: str, name: str, tmp_path: Path) -> N
     for parameter in head.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
     assert export_classifier(tmp_path / "model", encoder, facts, head, tmp_path / "hf") == name
-    theirs, info = getattr(transformers, name).from_pretrained(tmp_path / "hf", output_loading_info=True)
-    assert not any(info.values())
+    theirs = strictly(getattr(transformers, name).from_pretrained(tmp_path / "hf", output_loading_info=True))
     assert [theirs.config.id2label[index] for index in range(3)] == list(CLASSES)
     if modality == "text":
         keep = torch.arange(9) < torch.tensor([9, 4, 1])[:, None]
         values = torch.randint(5, facts.vocab_size, (3, 9)) * keep
-        logits_BC = theirs.eval()(input_ids=values, attention_mask=keep.long()).logits
+        logits_BC = theirs(input_ids=values, attention_mask=keep.long()).logits
     else:
         values, keep = torch.randint(0, 256, (3, 3, 96, 96), dtype=torch.uint8), torch.ones(3, dtype=torch.bool)
-        logits_BC = theirs.eval()(pixel_values=(values / 255 - 0.3) / 0.2).logits
+        logits_BC = theirs(pixel_values=(values / 255 - 0.3) / 0.2).logits
     assert difference(head(encoder.pooled(values, keep)), logits_BC, keep) <= 1e-5
 
 
@@ -83,10 +90,9 @@ def test_a_residual_network_on_the_coarse_stem_has_a_class(tmp_path: Path) -> No
     save_model(tmp_path / "model", encoder, facts)
     report = export_hf(tmp_path / "model", tmp_path / "hf")
     assert report["class"] == "ResNetModel" and report["loads_as"] == ["ResNetModel"]
-    theirs, info = ResNetModel.from_pretrained(tmp_path / "hf", output_loading_info=True)
-    assert not any(info.values())
+    theirs = strictly(ResNetModel.from_pretrained(tmp_path / "hf", output_loading_info=True))
     pixels, keep = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8), torch.ones(2, dtype=torch.bool)
-    states = theirs.eval()((pixels / 255 - 0.3) / 0.2).last_hidden_state.flatten(2).mT
+    states = theirs((pixels / 255 - 0.3) / 0.2).last_hidden_state.flatten(2).mT
     assert difference(encoder(pixels, keep), states, keep) <= 1e-5
     told = json.loads((tmp_path / "hf" / "preprocessor_config.json").read_text())
     assert told["size"] == {"height": 96, "width": 96}
