@@ -29,11 +29,12 @@ SMALL: dict[tuple[str, str], transformer.Config | mlp.Config | bag.Config | resn
     ("transformer", "text"): transformer.Config("text", width=32, depth=1, heads=2, hidden=48, context=64),
     ("transformer", "image"): transformer.Config("classic", width=32, depth=1, heads=2, hidden=48, eps=1e-6),
     ("mlp", "image"): mlp.Config(width=48, depth=1),
+    ("mlp", "text"): mlp.Config(width=48, depth=1),
     ("bag", "text"): bag.Config(width=24),
     ("resnet", "image"): resnet.Config(width=16, stem_width=8, depths=(1, 1)),
 }
 STEM = {"transformer-text": "tokens", "transformer-image": "patches", "mlp-image": "flat", "bag-text": "words"}
-STEM |= {"resnet-image": "fine"}
+STEM |= {"resnet-image": "fine", "mlp-text": "tfidf"}
 # What is checked of a trunk beside classification; of trunks not named here, every objective that can train them.
 PAIRED = {"resnet": "contrastive"}
 
@@ -83,8 +84,9 @@ class Subject:
             frozen=frozen_names(learner, freeze),
         )
 
-    def views(self, batch: Batch, *, training: bool = True, step: int = 5, facts: Facts | None = None) -> Views:
-        return self.module.views(batch, self.module.config_class(), moment(batch, self.modality, training, step, facts))
+    def views(self, batch: Batch, *, training: bool = True, step: int = 5, progress: float = 0.5) -> Views:
+        at = moment(batch, self.modality, training, step)._replace(progress=progress)
+        return self.module.views(batch, self.module.config_class(), at)
 
 
 def moment(batch: Batch, modality: str, training: bool = True, step: int = 5, facts: Facts | None = None) -> Moment:

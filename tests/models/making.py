@@ -12,7 +12,10 @@ from seedbed.models.stems import Tokens
 TEXT = Facts("text", 40, token_counts=tuple(range(40)), document_counts=tuple(range(40)), num_documents=50)
 IMAGE = Facts("image", image_shape=(1, 8, 8), channel_mean=(0.4,), channel_std=(0.25,))
 FACTS = {"text": TEXT, "image": IMAGE}
-KINDS = [("text", "transformer"), ("text", "bag"), ("image", "transformer"), ("image", "mlp"), ("image", "resnet")]
+KINDS = [
+    *(("text", "transformer"), ("text", "bag"), ("text", "mlp")),
+    *(("image", "transformer"), ("image", "mlp"), ("image", "resnet")),
+]
 
 
 def make(modality: str, trunk: str, size: str = "nano") -> Encoder:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from seedbed.core.errors import UsageError
 from seedbed.core.tokens import NUM_SPECIAL, PAD, UNK
@@ -21,7 +22,7 @@ from seedbed.models.encoder import (
     num_parameters,
 )
 from seedbed.models.losses import token_cross_entropy
-from seedbed.models.stems import Patches, inverse_document_frequency, patch_size
+from seedbed.models.stems import Patches, TfIdf, inverse_document_frequency, patch_size
 from tests.models.making import FACTS, IMAGE, KINDS, TEXT, make, table, values_of
 
 
@@ -221,3 +222,25 @@ def test_parameter_names_are_fit_for_freezing_by_pattern() -> None:
     }  # fmt: skip
     outside = {name for name, _ in encoder.named_parameters() if ".layers." not in name}
     assert outside == {"stem.embedding.weight", "trunk.norm.weight"}
+
+
+def test_tfidf_is_that_of_scikit_learn() -> None:
+    """On tokens as words, with rows of no known token, of one, and of repeated ones."""
+    draw = torch.Generator().manual_seed(0)
+    tokens_BN = torch.randint(NUM_SPECIAL - 1, 12, (40, 9), generator=draw)
+    keep_BN = torch.arange(9) < torch.randint(1, 10, (40, 1), generator=draw)
+    tokens_BN[0] = UNK
+    tokens_BN = tokens_BN.masked_fill(~keep_BN, PAD)
+    rows = [row[keep].tolist() for row, keep in zip(tokens_BN, keep_BN, strict=True)]
+    found_V = torch.tensor([sum(token in row for row in rows) for token in range(13)])
+    vocabulary = [str(token) for token in range(NUM_SPECIAL, 13)]
+    reference = TfidfVectorizer(analyzer=lambda row: map(str, row), vocabulary=vocabulary, sublinear_tf=True)
+    reference.fit(rows)
+    facts = Facts("text", 13, (0,) * 13, tuple(found_V.tolist()), num_documents=40)
+    stem = TfIdf(facts, width=4)
+    shares_BV = stem.shares(tokens_BN, keep_BN)
+    expected = reference.transform(rows).toarray()
+    assert shares_BV[:, NUM_SPECIAL:].numpy() == pytest.approx(expected, abs=1e-6)
+    assert not shares_BV[:, :NUM_SPECIAL].any() and not shares_BV[0].any() and float(shares_BV.sum()) > 30
+    known_B = shares_BV.any(1)
+    assert stem.vector(tokens_BN, keep_BN)[known_B].square().mean(1).numpy() == pytest.approx(1.0, rel=1e-5)

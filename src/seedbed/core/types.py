@@ -118,7 +118,7 @@ class Moment(NamedTuple):
     Attributes:
         keys: draws of the batch's examples, a pure function of (seed, epoch, id, name, position).
         step: optimiser step, -1 when scoring; keys what a whole batch shares.
-        progress: 0 at the first step, 1 at the last.
+        progress: 0 at the first step, 1 after the last; when scoring, that of the step before.
         training: False when scoring: frozen masks, no augmentation.
         facts: what is known of the data.
     """
@@ -183,10 +183,13 @@ class Learner(nn.Module, ABC):
     Attributes:
         encoders: modality -> encoder, the only thing carried from pretraining to fine-tuning.
         players: who takes an optimiser step, in order.
+        phases: equal parts of a run in which different parts of it learn, each with its own rise and fall of the
+            learning rate; 1 where everything learns all the time.
     """
 
     encoders: nn.ModuleDict
     players: tuple[str, ...] = ("model",)
+    phases: int = 1
     couples: bool = False
 
     @property
@@ -194,6 +197,12 @@ class Learner(nn.Module, ABC):
         """Whether examples enter one another's loss, so that a batch cannot be split."""
         batch_norms = (nn.modules.batchnorm._BatchNorm,)
         return self.couples or any(isinstance(m, batch_norms) and m.training for m in self.modules())
+
+    def phase(self, progress: float) -> tuple[int, float]:
+        """The phase a run is in when it has come so far, and how far that phase has come."""
+        along = progress * self.phases
+        now = min(int(along), self.phases - 1)
+        return now, along - now
 
     @abstractmethod
     def forward(self, views: Views, player: str) -> Loss:

@@ -82,11 +82,12 @@ def make_classifier(trunk: str, modality: str, width: int, num_classes: int) -> 
     return LinearClassifier(width, num_classes)
 
 
-def start_(layer: nn.Linear, scale: float = 1.0) -> None:
+def start_(layer: nn.Linear, scale: float = 1.0) -> nn.Linear:
     """Set weights to standard deviation scale / sqrt(fan-in), and biases to zero where there are any."""
     nn.init.normal_(layer.weight, std=scale * layer.in_features**-0.5)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+    return layer
 
 
 def zero_(layer: nn.Linear) -> None:

@@ -1,4 +1,4 @@
-"""Fully connected layers over one position: for small images, and as the honest simple network to compare with."""
+"""Fully connected layers over one vector: small images, weighted words, and the honest network to compare with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STEMS = {"image": ("flat",)}
+STEMS = {"image": ("flat",), "text": ("tfidf",)}
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,14 @@ class Config:
     depth: int
 
 
-SIZES = {"image": {"nano": Config(width=256, depth=2), "micro": Config(width=512, depth=3)}}
+SIZES = {
+    "image": {"nano": Config(width=256, depth=2), "micro": Config(width=512, depth=3)},
+    "text": {"nano": Config(width=100, depth=2), "micro": Config(width=300, depth=2)},
+}
 
 
 class Trunk(nn.Module):
-    """norm, GELU, linear, `depth` times, then a final norm.
+    """norm, GELU, linear, `depth` times, then a final norm: hidden layers that can be taken one by one.
 
     Initialisation: weights are normal with variance 2 / fan-in, which keeps the scale through GELU; biases are zero.
     """
@@ -45,7 +48,14 @@ class Trunk(nn.Module):
         """Transform each position by itself, so neither `keep_BN` nor `causal` matters."""
         if at_I is not None:
             x_BND = x_BND.flatten(0, 1)[at_I]
-        for norm, layer in zip(self.norms, self.layers, strict=True):
-            x_BND = layer(F.gelu(norm(x_BND)))
-        states_BND: Tensor = self.norm(x_BND)
+        for level in range(self.config.depth + 1):
+            x_BND = self.level(level, x_BND)
+        return x_BND
+
+    def level(self, level: int, x_BND: Tensor) -> Tensor:
+        """The normalised states after so many layers, from those before the last of them; at 0 from the stem's."""
+        if level > 0:
+            x_BND = self.layers[level - 1](F.gelu(x_BND))
+        norm = self.norms[level] if level < self.config.depth else self.norm
+        states_BND: Tensor = norm(x_BND)
         return states_BND

@@ -1,12 +1,13 @@
 """Stems: from a reader's values to what the trunk takes, and back from states to one vector an example.
 
-`tokens` and `words` take tokens_BN (int64) with keep_BN; the others take pixels_BCYX with keep_B: uint8 in 0..255, or
-floating point already scaled to 0..1 (what augmentation and generators make). All make positions x_BND but `pixels`,
-`fine` and `coarse`, which make a map x_BDYX for convolutional trunks.
+`tokens`, `words` and `tfidf` take tokens_BN (int64) with keep_BN; the others take pixels_BCYX with keep_B: uint8 in
+0..255, or floating point already scaled to 0..1 (what augmentation and generators make). All make positions x_BND but
+`pixels`, `fine` and `coarse`, which make a map x_BDYX for convolutional trunks.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -111,27 +112,76 @@ class Patches(Stem):
         return states_BND[:, 0]
 
 
-class Flat(Stem):
-    """All pixels of an image projected to a single position.
+class Vector(Stem):
+    """An example as one vector of values, projected to a single position.
 
-    Initialisation: variance 1 / fan-in, zero bias.
+    Initialisation: variance 1 / fan-in, zero bias; values are about 1 in size, so that what is projected is, too.
     """
 
-    def __init__(self, facts: Facts, width: int) -> None:
+    def __init__(self, num_values: int, width: int) -> None:
         super().__init__()
-        channels, rows, columns = facts.image_shape
-        self.normalise = Normalise(facts)
-        self.projection = nn.Linear(channels * rows * columns, width)
+        self.projection = nn.Linear(num_values, width)
         nn.init.normal_(self.projection.weight, std=self.projection.in_features**-0.5)
         nn.init.zeros_(self.projection.bias)
 
+    @abstractmethod
+    def vector(self, values: Tensor, keep: Tensor) -> Tensor:
+        """The values of each example, vector_BF, with a mean square of about 1."""
+
+    @abstractmethod
+    def shares(self, values: Tensor, keep: Tensor) -> Tensor:
+        """The same between 0 and 1, shares_BF, to be compared by cross-entropy."""
+
     def forward(self, values: Tensor, keep: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Project pixels_BCYX."""
-        return self.projection(self.normalise(values).flatten(1))[:, None], None
+        """Project the vectors."""
+        return self.projection(self.vector(values, keep))[:, None], None
 
     def pool(self, states_BND: Tensor, values: Tensor, keep: Tensor) -> Tensor:
         """The one state there is."""
         return states_BND[:, 0]
+
+
+class Flat(Vector):
+    """All pixels of an image."""
+
+    def __init__(self, facts: Facts, width: int) -> None:
+        super().__init__(math.prod(facts.image_shape), width)
+        self.normalise = Normalise(facts)
+
+    def vector(self, values: Tensor, keep: Tensor) -> Tensor:
+        """Pixels with mean 0 and deviation 1 per channel."""
+        return self.normalise(values).flatten(1)
+
+    def shares(self, values: Tensor, keep: Tensor) -> Tensor:
+        """Pixels in 0..1."""
+        return unit(values).flatten(1)
+
+
+class TfIdf(Vector):
+    """How often each token occurs in a text, in logarithm, times how rare it is among the training texts.
+
+    Rows have unit length before they are scaled; special tokens, the unknown one among them, count nothing. Equal to
+    scikit-learn's TfidfVectorizer with sublinear_tf.
+    """
+
+    idf_V: Tensor
+
+    def __init__(self, facts: Facts, width: int) -> None:
+        super().__init__(facts.vocab_size, width)
+        idf_V = 1 + inverse_document_frequency(facts)
+        idf_V[:NUM_SPECIAL] = 0
+        self.register_buffer("idf_V", idf_V, persistent=False)
+
+    def vector(self, values: Tensor, keep: Tensor) -> Tensor:
+        """Shares as long as a vector of standardised values would be."""
+        return self.shares(values, keep) * len(self.idf_V) ** 0.5
+
+    def shares(self, values: Tensor, keep: Tensor) -> Tensor:
+        """Weights of unit length, all zero where no token is known."""
+        counts_BV = keep.new_zeros((len(values), len(self.idf_V)), dtype=torch.float32)
+        counts_BV.scatter_add_(1, values, keep.to(torch.float32))
+        weight_BV = torch.where(counts_BV > 0, 1 + counts_BV.clamp_min(1).log(), 0) * self.idf_V
+        return weight_BV / weight_BV.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 class Pixels(Stem):
@@ -238,8 +288,12 @@ class Normalise(nn.Module):
 
     def forward(self, pixels_BCYX: Tensor) -> Tensor:
         """Map uint8 in 0..255, or floating point in 0..1, to float32."""
-        scaled_BCYX = pixels_BCYX / 255 if pixels_BCYX.dtype == torch.uint8 else pixels_BCYX
-        return (scaled_BCYX - self.mean_C11) / self.std_C11
+        return (unit(pixels_BCYX) - self.mean_C11) / self.std_C11
+
+
+def unit(pixels_BCYX: Tensor) -> Tensor:
+    """Pixels in 0..1: uint8 in 0..255 is divided, floating point is so already."""
+    return pixels_BCYX / 255 if pixels_BCYX.dtype == torch.uint8 else pixels_BCYX
 
 
 def inverse_document_frequency(facts: Facts) -> Tensor:
@@ -266,11 +320,12 @@ def start_convolution_(layer: nn.Conv2d) -> None:
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
-BY_NAME: dict[str, type[Tokens] | type[Patches] | type[Flat] | type[Pixels] | type[Raw]] = {
+BY_NAME: dict[str, type[Tokens] | type[Patches] | type[Flat] | type[TfIdf] | type[Pixels] | type[Raw]] = {
     "tokens": Tokens,
     "words": Words,
     "patches": Patches,
     "flat": Flat,
+    "tfidf": TfIdf,
     "pixels": Pixels,
     "fine": Fine,
     "coarse": Coarse,

@@ -18,7 +18,9 @@ from seedbed.models.heads import zero_
 from seedbed.models.patches import PatchDecoder, cut
 from seedbed.models.stems import Normalise, patch_size
 
-SETUP = Setup(modalities=("image",), trunks=("transformer",), batch_size=128, lr=1e-3, weight_decay=0.05)
+SETUP = Setup(
+    modalities=("image",), trunks=("transformer",), batch_size=128, optimizer="muon", lr=3e-3, weight_decay=0.05
+)
 
 # Of a patch's variance, in normalised pixels: what keeps a flat patch from being divided by nothing.
 EPSILON = 1e-6

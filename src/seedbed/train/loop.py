@@ -86,7 +86,7 @@ def _one_step(
     learner, step = training.learner, training.step
     _refuse_splitting(training, batch)
     planned = training.horizon.planned
-    place = training.horizon.progress(step) * planned
+    place = learner.phase(training.horizon.progress(step))[1] * planned
     factor = schedule(place, planned, training.warmup, training.schedule, training.cooldown)
     sums = {player: Sums() for player in learner.players}
     norms: list[float] = []

@@ -51,12 +51,13 @@ class Score(NamedTuple):
 def evaluate(training: Training, batches: Iterable[Batch], machine: Machine) -> Score:
     """Mean loss of the first player over batches of epoch -1: frozen masks, no augmentation, no dropout."""
     learner, player = training.learner, training.learner.players[0]
+    progress = training.horizon.progress(max(training.step - 1, 0))
     sums, chance_total, chance_known = Sums(), 0.0, True
     was_training = learner.training
     learner.eval()
     for batch in batches:
         batch = batch.to(torch.device(machine.device))
-        moment = Moment(keys_for(training.seed, batch, -1), -1, 1.0, False, training.facts)
+        moment = Moment(keys_for(training.seed, batch, -1), -1, progress, False, training.facts)
         views = training.views(batch, training.config, moment)
         with autocast(machine):
             loss: Loss = learner(views, player)

@@ -28,7 +28,8 @@ from seedbed.verbs.cells import Cell, Field
 from seedbed.verbs.fit import Recipe, fit, fit_job, predict_rows
 from seedbed.verbs.model import NETWORK, save_network
 
-# Words of a text that are read to answer: without layers the whole of it costs nothing.
+# Words of a text that are read to answer: where they are only counted or averaged, the whole of it costs nothing.
+WITHOUT_ORDER = ("bag", "mlp")
 WHOLE_TEXT = 4096
 MOST_TOKENS = 256
 WORD_RATES = (1e-2, 3e-2)
@@ -57,7 +58,7 @@ def read_length(spec: EncoderSpec) -> int:
     """Tokens of a text that are read to answer for it; 0 for images."""
     if spec.modality != "text":
         return 0
-    most = WHOLE_TEXT if spec.trunk == "bag" else MOST_TOKENS
+    most = WHOLE_TEXT if spec.trunk in WITHOUT_ORDER else MOST_TOKENS
     return min(most, spec.options.get("context") or most)
 
 
