@@ -20,7 +20,7 @@ from seedbed.train.optim import Stepping, frozen_names, make_optimizers
 from seedbed.train.state import Horizon, Training
 
 MACHINE = Machine("cpu", 1, "float32", 0, 1, "test")
-VOCAB_SIZE, NUM_CLASSES, LONGEST, SIDE = 37, 3, 12, 6
+VOCAB_SIZE, NUM_CLASSES, LONGEST, SIDE, NUM_VALUES = 37, 3, 12, 6, 7
 NUM_EXAMPLES = 8
 LR = {"adamw": 5e-3, "muon": 1e-2, "adagrad": 0.5}
 BAG_LR = 0.1  # of a mean of small vectors, without a norm between them and the head
@@ -30,11 +30,12 @@ SMALL: dict[tuple[str, str], transformer.Config | mlp.Config | bag.Config | resn
     ("transformer", "image"): transformer.Config("classic", width=32, depth=1, heads=2, hidden=48, eps=1e-6),
     ("mlp", "image"): mlp.Config(width=48, depth=1),
     ("mlp", "text"): mlp.Config(width=48, depth=1),
+    ("mlp", "vector"): mlp.Config(width=48, depth=1),
     ("bag", "text"): bag.Config(width=24),
     ("resnet", "image"): resnet.Config(width=16, stem_width=8, depths=(1, 1)),
 }
 STEM = {"transformer-text": "tokens", "transformer-image": "patches", "mlp-image": "flat", "bag-text": "words"}
-STEM |= {"resnet-image": "fine", "mlp-text": "tfidf"}
+STEM |= {"resnet-image": "fine", "mlp-text": "tfidf", "mlp-vector": "flat"}
 # What is checked of a trunk beside classification; of trunks not named here, every objective that can train them.
 PAIRED = {"resnet": "contrastive"}
 
@@ -139,6 +140,19 @@ def image_batch(seed: int, size: int = NUM_EXAMPLES, *, structured: bool = True)
     return _batch("image", Padded(pixels_BCYX.to(torch.uint8), kept_B), labels_B, draw, structured)
 
 
+def vector_batch(seed: int, size: int = NUM_EXAMPLES, *, structured: bool = True) -> Batch:
+    """Noise of unequal spread. Structured: the class moves one third of the values."""
+    draw = torch.Generator().manual_seed(seed)
+    labels_B = torch.arange(size) % NUM_CLASSES
+    places_F = torch.arange(NUM_VALUES)
+    values_BF = torch.randn(size, NUM_VALUES, generator=draw)
+    if structured:
+        values_BF = values_BF + 2.0 * (places_F % NUM_CLASSES == labels_B[:, None])
+    values_BF = 3.0 + values_BF * (1 + places_F)
+    kept_B = torch.ones(size, dtype=torch.bool)
+    return _batch("vector", Padded(values_BF[:, :, None, None], kept_B), labels_B, draw, structured)
+
+
 def _batch(modality: str, padded: Padded, labels_B: torch.Tensor, draw: torch.Generator, structured: bool) -> Batch:
     size = len(labels_B)
     ids_B = torch.randint(-(2**62), 2**62, (size,), generator=draw)
@@ -148,7 +162,7 @@ def _batch(modality: str, padded: Padded, labels_B: torch.Tensor, draw: torch.Ge
     return Batch({modality: padded}, ids_B, zeros_B, zeros_B.clone(), labels_B)
 
 
-BATCH = {"text": text_batch, "image": image_batch}
+BATCH = {"text": text_batch, "image": image_batch, "vector": vector_batch}
 
 
 def scoring(batch: Batch) -> Batch:
@@ -177,8 +191,13 @@ def _facts() -> dict[str, Facts]:
     image = Facts("image", image_shape=(1, SIDE, SIDE))
     text = replace(text, classes=classes, class_counts=class_counts)
     image = replace(image, classes=classes, class_counts=class_counts)
+    values = torch.cat([vector_batch(seed).inputs["vector"].values for seed in range(20)])[:, :, 0, 0]
+    vector = Facts("vector", image_shape=(NUM_VALUES, 1, 1), classes=classes, class_counts=class_counts)
     return {
         "text": text,
+        "vector": replace(
+            vector, channel_mean=tuple(values.mean(0).tolist()), channel_std=tuple(values.std(0).tolist())
+        ),
         "image": replace(image, channel_mean=(float(pixels.mean()),), channel_std=(float(pixels.std()),)),
     }
 

@@ -1,4 +1,4 @@
-"""Arrays as images: shapes, scales, labels, IDX and NumPy files."""
+"""Arrays as images and vectors: shapes, scales, labels, IDX and NumPy files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def test_scales_are_said() -> None:
     ("data", "what"),
     [
         (np.zeros((4, 5, 5, 2)), "shape"),
-        (np.zeros((4, 10)), "shape"),
+        ({"features": np.zeros((4, 5, 5))}, "vectors of numbers"),
+        ({"features": np.zeros((4, 5)), "label": [0, 1]}, "as many labels as vectors"),
+        (np.full((4, 6), np.nan), "can be used"),
         (np.full((4, 5, 5), np.nan), "not finite"),
         (np.zeros((4, 5, 5), complex), "pixels"),
         ((np.zeros((4, 5, 5)), np.zeros(3)), "as many labels"),
@@ -67,7 +69,7 @@ def test_scales_are_said() -> None:
 )
 def test_arrays_that_cannot_be_meant(data: np.ndarray, what: str) -> None:
     with pytest.raises(DataError, match=what):
-        open_source(data, SETTINGS)
+        clean(open_source(data, SETTINGS), SETTINGS)
 
 
 def test_no_label_is_none_or_nan_or_minus_one() -> None:

@@ -37,6 +37,7 @@ class Padded(NamedTuple):
     """One modality of a batch.
 
     Text: values are tokens_BN (int64) and keep is keep_BN. Images: values are pixels_BCYX (uint8) and keep is keep_B.
+    Vectors: the same with float32, one pixel and a channel a value.
     """
 
     values: Tensor
@@ -89,13 +90,13 @@ class Facts:
     """What counting the training rows told; travels with the weights, as JSON.
 
     Attributes:
-        modality: "text" or "image".
+        modality: "text", "image" or "vector".
         vocab_size: entries of the tokenizer, 0 without one.
         token_counts: how often each token occurs in the training rows, length vocab_size.
         document_counts: in how many training rows each token occurs, length vocab_size.
         num_documents: training rows counted.
-        image_shape: (channels, rows, columns), all 0 without images.
-        channel_mean, channel_std: per channel, of pixels scaled to 0..1.
+        image_shape: (channels, rows, columns), all 0 without images; a vector is one pixel with a channel a value.
+        channel_mean, channel_std: per channel, of pixels scaled to 0..1, or of values as they are.
         classes: label names in index order.
         class_counts: how many training labels each class has.
     """

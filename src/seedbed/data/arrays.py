@@ -1,4 +1,4 @@
-"""Arrays as images: NumPy in memory, .npy, .npz, and the IDX files of MNIST and its kin."""
+"""Arrays as images or vectors: NumPy in memory, .npy, .npz, and the IDX files of MNIST and its kin."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ SUFFIXES = frozenset({".npy", ".npz"})
 MAX_ARRAY_BYTES = 8 << 30
 _IDX = re.compile(r"(.*)idx[1-4]-ubyte", re.IGNORECASE)
 _IMAGE_NAMES, _LABEL_NAMES = ("images", "image", "x"), ("labels", "label", "y")
+_VECTOR_NAMES = ("vectors", "features")
 _SPLIT_NAMES, _GROUP_NAMES = ("split", "splits"), ("group", "groups")
 
 
 class Arrays(NamedTuple):
-    """Images and what belongs to each of them; None where nothing does."""
+    """Images or vectors and what belongs to each of them; None where nothing does."""
 
     images: np.ndarray
     labels: Sequence[object] | None = None
@@ -39,7 +40,7 @@ class Arrays(NamedTuple):
 def rows_of_mapping(
     data: Mapping[str, object], name: str, settings: Settings, understood: list[str]
 ) -> tuple[str, Sequence[Row], list[Quarantined]]:
-    """Rows of a dictionary of columns, which holds images if a column is called so.
+    """Rows of a dictionary of columns, which holds images or vectors if a column is called so.
 
     Returns:
         modality, rows, and what could not be used.
@@ -49,45 +50,54 @@ def rows_of_mapping(
     def pick(names: Sequence[str]) -> np.ndarray | None:
         return next((np.asarray(lower[key]) for key in names if lower.get(key) is not None), None)
 
-    images = pick(_IMAGE_NAMES)
+    vectors = pick(_VECTOR_NAMES)
+    images = pick(_IMAGE_NAMES) if vectors is None else vectors
     if images is None or images.dtype.kind in "OUS":
         columns = {key: np.asarray(value, object).tolist() for key, value in data.items() if value is not None}
         return "text", *rows_of_tables([from_columns(columns, name)], settings, understood)
     arrays = Arrays(images, *(_listed(pick(names)) for names in (_LABEL_NAMES, _SPLIT_NAMES, _GROUP_NAMES)))
     if settings.label is not None and settings.label.lower() not in lower:
         refuse_columns(settings, "arrays called " + ", ".join(data))
-    return "image", rows_of_arrays(arrays, name, understood), []
+    return *rows_of_arrays(arrays, name, understood, vectors=vectors is not None), []
 
 
 def _listed(values: np.ndarray | None) -> Sequence[object] | None:
     return None if values is None else values.tolist()
 
 
-def rows_of_arrays(arrays: Arrays, name: str, understood: list[str]) -> list[Row]:
-    """A row for each image of an array.
+def rows_of_arrays(arrays: Arrays, name: str, understood: list[str], *, vectors: bool = False) -> tuple[str, list[Row]]:
+    """A row for each image or vector of an array.
 
     Args:
-        arrays: images in (items, rows, columns), also with channels last or first, or (items, side * side).
+        arrays: images in (items, rows, columns), also with channels last or first, or (items, side * side); or vectors
+            in (items, values).
         name: what keys begin with.
         understood: receives how the array was read.
+        vectors: whether they are vectors even if they could be square images.
+
+    Returns:
+        modality and rows.
 
     Raises:
         DataError: shapes that do not fit.
     """
-    pixels_icyx = _pixels(arrays.images, understood)
+    flat = arrays.images.ndim == 2 and math.isqrt(arrays.images.shape[1]) ** 2 != arrays.images.shape[1]
+    modality = "vector" if vectors or flat else "image"
+    pixels_icyx = (_vectors if modality == "vector" else _pixels)(arrays.images, understood)
     for what, values in (("labels", arrays.labels), ("splits", arrays.splits), ("groups", arrays.groups)):
         if values is not None and len(values) != len(pixels_icyx):
             raise DataError(
-                f"There are not as many {what} as images.",
-                found=f"{len(values):,} {what}, {len(pixels_icyx):,} images",
-                fix=f"Give one of the {what} for each image; None where there is none.",
+                f"There are not as many {what} as {modality}s.",
+                found=f"{len(values):,} {what}, {len(pixels_icyx):,} {modality}s",
+                fix=f"Give one of the {what} for each {modality}; None where there is none.",
             )
     size = len(pixels_icyx)
     labels = _labels(arrays.labels, name, understood) if arrays.labels is not None else [None] * size
     words = [SPLIT_WORDS.get(str(word).strip().lower()) for word in arrays.splits or [None] * size]
     settled = settle_splits(words, understood)
     groups = [None if group is None else str(group) for group in arrays.groups or [None] * size]
-    return [Row(f"{name}:{at + 1}", pixels_icyx[at], labels[at], settled[words[at]], groups[at]) for at in range(size)]
+    rows = [Row(f"{name}:{at + 1}", pixels_icyx[at], labels[at], settled[words[at]], groups[at]) for at in range(size)]
+    return modality, rows
 
 
 def _labels(values: Sequence[object], name: str, understood: list[str]) -> list[str | None]:
@@ -96,6 +106,19 @@ def _labels(values: Sequence[object], name: str, understood: list[str]) -> list[
         understood.append("label -1 stands for no label")
         names = [None if label == "-1" else label for label in names]
     return names
+
+
+def _vectors(values: np.ndarray, understood: list[str]) -> np.ndarray:
+    """float32 in (items, values, 1, 1)."""
+    if values.dtype.kind not in "buif" or values.ndim != 2:
+        raise DataError(
+            "The array does not hold vectors of numbers.",
+            found=f"{' x '.join(map(str, values.shape))} of dtype {values.dtype}",
+            fix="Give numbers in (items, values).",
+        )
+    understood.append(f"array of {' x '.join(map(str, values.shape))}: each row a vector")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and its row is set aside
+        return np.ascontiguousarray(values, np.float32)[:, :, None, None]
 
 
 def _pixels(images: np.ndarray, understood: list[str]) -> np.ndarray:
@@ -123,7 +146,7 @@ def _pixels(images: np.ndarray, understood: list[str]) -> np.ndarray:
         raise DataError(
             "The shape of the array is not that of images.",
             found=shape,
-            cause="Read are (items, rows, columns), with 1 or 3 channels last or first, and (items, side * side).",
+            cause="Read are (items, rows, columns), with 1 or 3 channels last or first, and (items, values).",
             fix="Reshape the array.",
         )
     return np.ascontiguousarray(_to_bytes(images, understood))
@@ -182,11 +205,19 @@ def rows_of_files(
         )
     settled = settle_splits((_word(file.path) for file, _ in parts), understood)
     rows: list[Row] = []
+    modality = ""
     for file, arrays in parts:
         split = settled[_word(file.path)]
-        fresh = rows_of_arrays(arrays, file.name, understood if not rows else [])
+        found, fresh = rows_of_arrays(arrays, file.name, understood if not rows else [])
+        if modality not in ("", found):
+            raise DataError(
+                f"{file.name}: {found}s among {modality}s.",
+                cause="One model reads one kind of data.",
+                fix="Give the files of one kind alone.",
+            )
+        modality = found
         rows.extend(Row(row.key, row.raw, row.label, split) for row in fresh)
-    return "image", rows, []
+    return modality, rows, []
 
 
 def _partner(path: Path) -> str:

@@ -25,7 +25,7 @@ class Cleaned:
     """The rows that are used, in the order of the source, and what became of the others.
 
     Attributes:
-        modality: "text" or "image".
+        modality: "text", "image" or "vector".
         name: of the source.
         paths: files and folders asked for.
         understood: sentences for the user: those of the source and those of cleaning.

@@ -68,22 +68,24 @@ def text_facts(counts: TokenCounts, classes: Sequence[str], counts_C: tuple[int,
 
 
 def image_facts(
-    pixels_BCYX: np.ndarray, training: np.ndarray, classes: Sequence[str], counts_C: tuple[int, ...]
+    modality: str, pixels_BCYX: np.ndarray, training: np.ndarray, classes: Sequence[str], counts_C: tuple[int, ...]
 ) -> Facts:
-    """Facts of images.
+    """Facts of images, or of vectors, whose values are channels of one pixel.
 
     Args:
-        pixels_BCYX: uint8, all rows.
+        modality: "image" or "vector".
+        pixels_BCYX: all rows: uint8, counted in 0..1, or float32 as they are.
         training: which of them are counted, bool.
         classes: their names.
         counts_C: how many training labels each class has.
     """
     _, channels, height, width = pixels_BCYX.shape
     rows = np.flatnonzero(training)
+    whole = 255.0 if pixels_BCYX.dtype == np.uint8 else 1.0
     sums_C, squares_C = np.zeros(channels), np.zeros(channels)
     at_once = max(1, _PIXELS_AT_ONCE // max(channels * height * width, 1))
     for low in range(0, len(rows), at_once):
-        part = pixels_BCYX[rows[low : low + at_once]].astype(np.float64) / 255.0
+        part = pixels_BCYX[rows[low : low + at_once]].astype(np.float64) / whole
         sums_C += part.sum((0, 2, 3))
         squares_C += (part**2).sum((0, 2, 3))
     num = max(len(rows) * height * width, 1)
@@ -91,7 +93,7 @@ def image_facts(
     # A channel of one value must not be divided by nothing.
     std_C = np.maximum(np.sqrt(np.maximum(squares_C / num - mean_C**2, 0.0)), 1.0 / 255.0)
     return Facts(
-        modality="image",
+        modality=modality,
         num_documents=len(rows),
         image_shape=(channels, height, width),
         channel_mean=tuple(mean_C.tolist()),

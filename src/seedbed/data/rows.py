@@ -40,7 +40,7 @@ class Row:
 
     Attributes:
         key: where it stands, "file:row", the same each time the source is opened.
-        raw: text, undecoded bytes, the path of a file, or uint8 pixels in (channels, rows, columns).
+        raw: text, undecoded bytes, the path of a file, or values in (channels, rows, columns).
         label: name of its class, None without one.
         split: "train", "validation", "test", or None where the data do not say.
         group: what must not be torn apart by a split, None where nothing was named.
@@ -99,7 +99,7 @@ class Source:
     """Rows in a stable order, with what was understood of the data they come from.
 
     Attributes:
-        modality: "text" or "image": the name of the reader.
+        modality: "text", "image" or "vector": the name of the reader.
         name: of the file, the folder, or "arrays"; part of the name of a run.
         paths: files and folders asked for.
         rows: what cleaning will read; a `Stream` where the files are long.

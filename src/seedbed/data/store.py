@@ -73,7 +73,7 @@ class Prepared:
 
     @property
     def modality(self) -> str:
-        """What the rows are: "text" or "image"."""
+        """What the rows are: "text", "image" or "vector"."""
         return self.facts.modality
 
     @property
@@ -129,29 +129,30 @@ class Prepared:
         return tokens_BN
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """Images, uint8 (rows, channels, height, width)."""
+        """Images, uint8 (rows, channels, height, width), or vectors, float32 (rows, values, 1, 1)."""
         shape = self.facts.image_shape
         size = int(np.prod(shape))
-        pixels_BCYX = np.empty((len(rows), *shape), dtype=np.uint8)
+        dtype = np.dtype(self.manifest.get("values", "uint8"))
+        pixels_BCYX = np.empty((len(rows), *shape), dtype=dtype)
         shard_of, lows = self._shard_of[rows], self._start_of[rows]
         for number in np.unique(shard_of).tolist():
             here = shard_of == number
             low = lows[here]
-            values = self._shards[f"images-{number:05d}.bin"].read(np.dtype(np.uint8), low, low + size)
+            values = self._shards[f"images-{number:05d}.bin"].read(dtype.newbyteorder("<"), low, low + size)
             pixels_BCYX[here] = values.reshape(-1, *shape)[low // size]
         return pixels_BCYX
 
     def item(self, row: int, start: int = 0, length: int | None = None) -> np.ndarray:
-        """One row: a window of its ids (to its end by default), or its image as uint8 (channels, height, width)."""
-        if self.modality == "image":
+        """One row: a window of its ids (to its end by default), or its image or vector, as of `pixels`."""
+        if self.modality != "text":
             return self.pixels(np.array([row]))[0]
         left = max(int(self.lengths[row]) - start, 0)
         wanted = left if length is None else min(length, left)
         return self.tokens(np.array([row]), np.array([start]), np.array([wanted]))[0]
 
     def raw(self, rows: np.ndarray) -> list[str] | np.ndarray:
-        """Rows as they were after cleaning: texts, or uint8 images (rows, channels, height, width)."""
-        if self.modality == "image":
+        """Rows as they were after cleaning: texts, or images or vectors, as of `pixels`."""
+        if self.modality != "text":
             return self.pixels(rows)
         shard_of = np.searchsorted(self.manifest["rows"], rows, side="right") - 1
         texts = np.empty(len(rows), dtype=object)

@@ -54,9 +54,10 @@ def write_dataset(
     counts_C = class_counts(labels, np.isin(splits, (TRAIN, HELD)), len(classes))
     shape: dict[str, Any] = {}
     if isinstance(cleaned.raw, np.ndarray):
-        facts = image_facts(cleaned.raw, splits == TRAIN, classes, counts_C)
+        facts = image_facts(cleaned.modality, cleaned.raw, splits == TRAIN, classes, counts_C)
         parts = (list(cleaned.raw[low : low + _IMAGES_AT_ONCE]) for low in range(0, len(cleaned), _IMAGES_AT_ONCE))
-        placed = _write_shards(folder, "images", np.dtype(np.uint8), parts)
+        placed = _write_shards(folder, "images", cleaned.raw.dtype, parts)
+        shape = {"values": cleaned.raw.dtype.name}
         placed["length"] = np.ones(len(cleaned), dtype=np.int64)
     else:
         work = None if cleaned.work is None else cleaned.work / encoding_name(about, splits)

@@ -31,7 +31,7 @@ MAJORITY = "majority"
 
 def classic_arms(modality: str) -> tuple[str, ...]:
     """Names of the classic arms of a modality, the most important first."""
-    return {"text": ("tfidf", "lsa"), "image": ("pixels", "knn", "svm")}[modality]
+    return {"text": ("tfidf", "lsa"), "image": ("pixels", "knn", "svm"), "vector": ("values", "knn", "svm")}[modality]
 
 
 def arm_module(name: str) -> ModuleType:

@@ -22,7 +22,7 @@ class EncoderSpec:
     """Everything, beside the facts of the data, that is needed to build an encoder again; JSON-able by `asdict`.
 
     Attributes:
-        modality: "text" or "image".
+        modality: "text", "image" or "vector".
         stem: name of the stem.
         trunk: file of seedbed/models that holds the trunk.
         size: row of that file's SIZES the options came from.
@@ -133,7 +133,7 @@ def make_spec(modality: str, trunk: str, size: str, facts: Facts) -> EncoderSpec
     """Describe an encoder by names.
 
     Args:
-        modality: "text" or "image".
+        modality: "text", "image" or "vector".
         trunk: one of `available_trunks()`.
         size: one of the trunk's sizes for that modality, such as "nano" or "micro".
         facts: counts of the training rows.

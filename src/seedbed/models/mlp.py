@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STEMS = {"image": ("flat",), "text": ("tfidf",)}
+STEMS = {"image": ("flat",), "text": ("tfidf",), "vector": ("flat",)}
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Config:
 SIZES = {
     "image": {"nano": Config(width=256, depth=2), "micro": Config(width=512, depth=3)},
     "text": {"nano": Config(width=100, depth=2), "micro": Config(width=300, depth=2)},
+    "vector": {"nano": Config(width=128, depth=2), "micro": Config(width=256, depth=3)},
 }
 
 

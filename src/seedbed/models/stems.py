@@ -142,18 +142,18 @@ class Vector(Stem):
 
 
 class Flat(Vector):
-    """All pixels of an image."""
+    """All pixels of an image, or all values of a vector."""
 
     def __init__(self, facts: Facts, width: int) -> None:
         super().__init__(math.prod(facts.image_shape), width)
         self.normalise = Normalise(facts)
 
     def vector(self, values: Tensor, keep: Tensor) -> Tensor:
-        """Pixels with mean 0 and deviation 1 per channel."""
+        """Values with mean 0 and deviation 1 per channel."""
         return self.normalise(values).flatten(1)
 
     def shares(self, values: Tensor, keep: Tensor) -> Tensor:
-        """Pixels in 0..1."""
+        """Pixels in 0..1; the values of vectors have no bounds."""
         return unit(values).flatten(1)
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from seedbed.core.errors import UsageError
 from seedbed.core.settings import Section
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Setup, Views
 from seedbed.models import mlp
@@ -18,7 +19,7 @@ from seedbed.models.heads import SMALL, start_, zero_
 from seedbed.models.stems import Vector
 
 SETUP = Setup(
-    modalities=("image", "text"),
+    modalities=("image", "text", "vector"),
     trunks=("mlp",),
     tokenizer="word",
     seq_len=4096,
@@ -62,6 +63,12 @@ class Stacked(Learner):
         self.config = config
         self.encoders = encoders
         self.modality = facts.modality
+        if facts.modality == "vector" and config.loss == "cross_entropy":
+            raise UsageError(
+                "Vectors cannot be restored by cross_entropy.",
+                cause="It compares shares between 0 and 1, and the values of vectors have no bounds.",
+                fix="Leave it at --set objective_options.loss=square.",
+            )
         stem, trunk = self._parts()
         self.phases = trunk.config.depth + 1
         sizes = [stem.projection.in_features] + [trunk.config.width] * trunk.config.depth

@@ -19,7 +19,7 @@ LEAST_ITEMS = 200  # test items that an interval of a difference needs to be wor
 LEAST_STEPS = 50  # fewer steps of a schedule with warm-up teach nothing
 MEMORY_SHARE = 0.6  # of the machine's memory; the rest is the operating system's, the reader's and the estimate's error
 
-EPOCHS = {"bag": 3, "text": 40, "image": 200}
+EPOCHS = {"bag": 3, "text": 40, "image": 200, "vector": 200}
 """After how many passes over the data more time is not worth it: by trunk where one is named, else by modality."""
 
 

@@ -19,7 +19,7 @@ class Profile:
     """The data in numbers; JSON-able.
 
     Attributes:
-        modality: "text" or "image".
+        modality: "text", "image" or "vector".
         num_examples: rows pretraining may use.
         num_labels: labelled rows.
         num_classes: different labels.
@@ -38,7 +38,7 @@ def profile(modality: str, raw: Sequence[str] | np.ndarray, labels: Sequence[str
     """Count what is there.
 
     Args:
-        modality: "text" or "image".
+        modality: "text", "image" or "vector".
         raw: texts, or pixels_NCYX.
         labels: one a row, None where there is none.
     """

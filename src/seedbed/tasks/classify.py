@@ -16,7 +16,7 @@ from seedbed.models.encoder import encoder_of
 from seedbed.models.heads import make_classifier
 
 SETUP = Setup(
-    modalities=("text", "image"),
+    modalities=("text", "image", "vector"),
     trunks=("transformer", "mlp", "bag", "resnet"),
     tokenizer="bpe",
     items="whole",

@@ -1,4 +1,4 @@
-"""Nearest neighbours of pixels by cosine distance; one neighbour when labels are few."""
+"""Nearest neighbours of pixels or values by cosine distance; one neighbour when labels are few."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Support vectors on pixels, with an RBF kernel whose width is the typical distance from the mean."""
+"""Support vectors on pixels or values, with an RBF kernel whose width is the typical distance from the mean."""
 
 from __future__ import annotations
 
