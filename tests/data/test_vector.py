@@ -14,6 +14,7 @@ from seedbed.core.types import silent
 from seedbed.data import decode_vector, vector
 from seedbed.data.clean import Cleaned, clean
 from seedbed.data.loader import Loader
+from seedbed.data.rows import Row, Unreadable
 from seedbed.data.source import open_source
 from seedbed.data.store import Prepared, prepare
 
@@ -72,8 +73,9 @@ def test_equal_vectors_are_one() -> None:
 
 
 def test_vectors_of_another_length_are_refused() -> None:
-    with pytest.raises(DataError, match="5 values does not fit"):
-        decode_vector.fit(np.zeros((5, 1, 1), np.float32), (6, 1, 1), SETTINGS)
+    row = Row("arrays:1", np.zeros((5, 1, 1), np.float32))
+    with pytest.raises(Unreadable, match="5 values where there are 6"):
+        decode_vector.read(row, SETTINGS, (6, 1, 1))
 
 
 def test_files_of_vectors_and_of_images_do_not_mix(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seedbed.core.errors import DataError
 from seedbed.core.settings import Settings
 from seedbed.data.rows import Row, Unreadable
 
@@ -19,13 +18,15 @@ def sniff(values: Sequence[object]) -> bool:
     return bool(len(values)) and all(isinstance(value, np.ndarray) and value.ndim == 1 for value in values)
 
 
-def read(row: Row, settings: Settings) -> np.ndarray:
+def read(row: Row, settings: Settings, shape: tuple[int, ...] = ()) -> np.ndarray:
     """The numbers of a row, float32 in (values, 1, 1).
 
     Raises:
-        Unreadable: some are not finite.
+        Unreadable: some are not finite, or there are more or fewer than in the other rows.
     """
     assert isinstance(row.raw, np.ndarray), "a vector is held in memory"
+    if shape and row.raw.shape != shape:
+        raise Unreadable(f"{row.raw.size:,} values where there are {shape[0]:,} in the others")
     lost = int((~np.isfinite(row.raw)).sum())
     if lost:
         raise Unreadable(f"not finite ({lost:,} of {row.raw.size:,} values)")
@@ -50,18 +51,7 @@ def working_shape(rows: Sequence[Row], settings: Settings) -> tuple[tuple[int, .
 
 
 def fit(content: np.ndarray, shape: tuple[int, ...], settings: Settings) -> np.ndarray:
-    """The vector, if it has as many values as the others.
-
-    Raises:
-        DataError: it has not.
-    """
-    if content.shape != shape:
-        raise DataError(
-            f"A vector of {content.size:,} values does not fit.",
-            found=f"The model and the other rows have {shape[0]:,}.",
-            cause="A vector means nothing without the order and the number of its values.",
-            fix="Give arrays with the columns that the model was trained with.",
-        )
+    """Vectors keep their length."""
     return content
 
 
