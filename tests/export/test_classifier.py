@@ -60,8 +60,9 @@ def test_logits_agree(modality: str, trunk: str, name: str, tmp_path: Path) -> N
     head = make_classifier(trunk, modality, encoder.width, 3)
     for parameter in head.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
-    assert export_classifier(tmp_path / "model", encoder, facts, head, tmp_path / "hf") == name
+    assert export_classifier(tmp_path / "model", encoder, facts, head, "classify", tmp_path / "hf") == name
     theirs = strictly(getattr(transformers, name).from_pretrained(tmp_path / "hf", output_loading_info=True))
+    assert theirs.config.problem_type == "single_label_classification"
     assert [theirs.config.id2label[index] for index in range(3)] == list(CLASSES)
     if modality == "text":
         keep = torch.arange(9) < torch.tensor([9, 4, 1])[:, None]
@@ -74,9 +75,12 @@ def test_logits_agree(modality: str, trunk: str, name: str, tmp_path: Path) -> N
 
 
 @torch.no_grad()
-def test_a_head_of_another_form_has_no_class(tmp_path: Path) -> None:
+def test_a_head_or_task_of_another_form_has_no_class(tmp_path: Path) -> None:
     encoder, facts = made("text", "transformer", tmp_path / "model")
-    assert export_classifier(tmp_path / "model", encoder, facts, LinearClassifier(128, 3), tmp_path / "hf") == ""
+    model, dense = tmp_path / "model", make_classifier("transformer", "text", 128, 3)
+    assert export_classifier(model, encoder, facts, LinearClassifier(128, 3), "classify", tmp_path / "hf") == ""
+    # numbers would have to be brought back to their scale, which no class does
+    assert export_classifier(model, encoder, facts, dense, "regress", tmp_path / "hf") == ""
     assert not (tmp_path / "hf").exists()
 
 

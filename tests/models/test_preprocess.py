@@ -16,7 +16,7 @@ from seedbed.data.decode_image import fit
 from seedbed.models.preprocess import read_preprocess
 from tests.models.checkpoints import save_preprocessor
 
-SIZES = [(40, 40), (37, 91), (120, 50), (16, 16), (9, 300)]
+SIZES = [(40, 40), (37, 91), (120, 50), (16, 16), (9, 300), (28, 28)]
 CONVNEXT = {"image_processor_type": "ConvNextImageProcessor"}
 WAYS: dict[str, dict[str, Any]] = {
     "ViTImageProcessorPil": {},
@@ -68,6 +68,12 @@ def test_what_cannot_be_followed_is_refused(fault: str, tmp_path: Path) -> None:
     with pytest.raises(kind, match=words) as caught:
         read_preprocess(tmp_path / "preprocessor_config.json")
     assert caught.value.fix
+
+
+def test_a_border_is_cut_off_only_from_what_was_made_larger() -> None:
+    with pytest.raises(UsageError, match="only with image_fit = shorter"):
+        resolve([("flag", {"data": {"image_crop": 0.9}})])
+    assert resolve([("flag", {"data": {"image_crop": 0.9, "image_fit": "shorter"}})]).settings.data.image_crop == 0.9
 
 
 def test_one_that_is_missing(tmp_path: Path) -> None:

@@ -103,6 +103,17 @@ def test_other_weights_in_the_same_folder_are_another_run(
     assert start.open_start(tmp_path / "bert", {}, lambda event, **_: None).identity() != first
 
 
+def test_the_user_may_bring_images_to_their_size_in_another_way(tmp_path: Path) -> None:
+    told = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 28}, "crop_pct": 0.875}
+    folder = make(tmp_path / "resnet", "resnet", **told)
+
+    def layers(**data: Any) -> dict[str, Any]:
+        return dict(start.open_start(folder, {"data": data}, lambda event, **_: None).layers[0][1]["data"])
+
+    assert layers() == {"image_size": 28, "image_fit": "shorter", "image_resample": "bilinear", "image_crop": 0.875}
+    assert "image_crop" not in layers(image_fit="stretch") and "image_crop" in layers(image_fit="shorter")
+
+
 @pytest.mark.slow
 def test_a_file_of_keras(shell: Shell, tmp_path: Path) -> None:
     write_new(tmp_path / "resnet50_notop.h5")

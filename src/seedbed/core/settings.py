@@ -45,12 +45,20 @@ class DataSettings(Section):
     image_crop: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="with image_fit = shorter: share of the shorter side that is kept"
     )
+
     tokenizer: Literal["auto", "bpe", "char", "word"] = Field("auto", description="auto: what the objective asks for")
     vocab_size: Annotated[int, Field(ge=0)] = Field(0, description="entries of the tokenizer; 0: by amount of text")
     validation_share: Share = Field(0.05, description="share of the training rows held out to watch and to stop")
     test_share: Share = Field(0.2, description="share of labelled rows for the final score, if no split is given")
     folds: Annotated[int, Field(ge=2)] = Field(5, description="folds, when labels are too few for a test set")
     transductive: bool = Field(False, description="pretrain on the inputs of test rows too; the verdict says so")
+
+    @field_validator("image_crop")
+    @classmethod
+    def _of_shorter(cls, value: float, info: ValidationInfo) -> float:
+        if value < 1 and info.data.get("image_fit", "shorter") != "shorter":
+            raise ValueError("less than 1 only with image_fit = shorter")
+        return value
 
 
 class TrainSettings(Section):

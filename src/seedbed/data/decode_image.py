@@ -171,7 +171,8 @@ def working_shape(rows: Sequence[Row], settings: Settings) -> tuple[tuple[int, .
 def fit(content: np.ndarray, shape: tuple[int, ...], settings: Settings) -> np.ndarray:
     """Bring an image to the working shape, as `data.image_fit` says: the middle of the longer side is kept, or all."""
     channels, height, width = shape
-    if content.shape[1:] != (height, width):
+    # With a border to be cut off, an image of the right size has to grow first.
+    if content.shape[1:] != (height, width) or settings.data.image_crop < 1:
         content = resized(content, height, width, settings.data)
     return np.broadcast_to(content, shape) if len(content) < channels else _to_grey(content, channels)
 

@@ -49,7 +49,11 @@ def export_hf(model_folder: Path, out: Path) -> dict[str, Any]:
     return {"class": name, "loads_as": loads_as, "parameters": num_parameters(encoder), **written}
 
 
-def export_classifier(model_folder: Path, encoder: Encoder, facts: Facts, head: nn.Module, out: Path) -> str:
+# What the library calls our tasks, where its logits mean what ours mean.
+PROBLEMS = {"classify": "single_label_classification", "multilabel": "multi_label_classification"}
+
+
+def export_classifier(model_folder: Path, encoder: Encoder, facts: Facts, head: nn.Module, task: str, out: Path) -> str:
     """Write a network that answers as the class for classification that mirrors it.
 
     Args:
@@ -57,19 +61,21 @@ def export_classifier(model_folder: Path, encoder: Encoder, facts: Facts, head: 
         encoder: of the network.
         facts: of the network, with the classes.
         head: of the network.
+        task: it was trained for.
         out: folder to write, made if it is not there.
 
-    Returns: the class; "" where the head has none, and nothing is written.
+    Returns: the class; "" where head or task have none, and nothing is written.
     """
     target = layout_of(encoder)
     layers = {name.rpartition(".")[0] for name in head.state_dict()}
-    if target is None or layers != set(target.head):
+    if target is None or layers != set(target.head) or task not in PROBLEMS:
         return ""
     state = {f"{target.prefix}{name}": tensor for name, tensor in target.state(encoder).items()}
     for name, tensor in head.state_dict().items():
         layer, _, kind = name.rpartition(".")
         state[f"{target.head[layer]}.{kind}"] = tensor
     config = target.config(encoder, facts, target.classifier)
+    config["problem_type"] = PROBLEMS[task]
     config["id2label"] = {str(index): name for index, name in enumerate(facts.classes)}
     config["label2id"] = {name: index for index, name in enumerate(facts.classes)}
     _write(out, state, config, target.beside(model_folder, encoder, facts))

@@ -179,7 +179,8 @@ def _classifier(subject: Subject, out: Path) -> str:
     """Write the network with its head, where it has a class for classification; the name of the class."""
     network, head = subject.network, subject.task().get_submodule("head")
     assert network is not None, "a network answers"
-    return export_classifier(subject.run / "model", network.encoder, network.facts, head, out / CLASSIFIER)
+    task = str(network.extra["task"])
+    return export_classifier(subject.run / "model", network.encoder, network.facts, head, task, out / CLASSIFIER)
 
 
 def _to_onnx(subject: Subject, out: Path) -> dict[str, Any]:

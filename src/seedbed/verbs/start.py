@@ -10,7 +10,7 @@ from typing import Any
 
 import xxhash
 
-from seedbed.core.config import Layer
+from seedbed.core.config import DEFAULT, Layer
 from seedbed.core.errors import DataError, UsageError
 from seedbed.core.extras import require
 from seedbed.core.locate import HUB, KERAS, is_foreign, locate_run
@@ -75,7 +75,8 @@ def open_start(where: str | Path, options: Options, say: Say) -> Start:
     if Path(where).suffix.lower() in KERAS:
         start = _keras(Path(where))
     else:
-        start = _checkpoint(_fetched(str(where), options) if str(where).startswith(HUB) else Path(where))
+        folder = _fetched(str(where), options) if str(where).startswith(HUB) else Path(where)
+        start = _checkpoint(folder, options)
     say("understood", lines=[start.told])
     return start
 
@@ -90,7 +91,7 @@ def _keras(path: Path) -> Start:
     return Start(path, Model(encoder, FACTS, None, None, {"foreign": True}), told, (layer,), foreign=True)
 
 
-def _checkpoint(folder: Path) -> Start:
+def _checkpoint(folder: Path, options: Options) -> Start:
     require("hub", "Reading a checkpoint of transformers")
     name, config = describe(folder)
     tokenizer: Tokenizer | None = None
@@ -106,7 +107,7 @@ def _checkpoint(folder: Path) -> Start:
         facts = Facts("image", image_shape=(len(wants.mean), wants.side, wants.side))
         inputs = {"scale": wants.scale, "mean": wants.mean, "std": wants.std}
         beside = f"for images of {wants.side} x {wants.side} pixels"
-        layers.append(_layer(wants))
+        layers.append(_layer(wants, options))
     read = load_checkpoint(folder, facts, inputs)
     left = f"; {len(read.unused)} tensors of its head or pooler are left out" if read.unused else ""
     size = f"{num_parameters(read.encoder):,} parameters"
@@ -135,8 +136,12 @@ def _tokenizer(folder: Path, vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def _layer(wants: Preprocess) -> Layer:
-    return f"planner: as the checkpoint's {PREPROCESSOR} says", {"data": wants.data_options()}
+def _layer(wants: Preprocess, options: Options) -> Layer:
+    """How images are brought to the checkpoint's size, as far as the user has not said it."""
+    resolved, data = resolve_options(options), wants.data_options()
+    if resolved.origins["data.image_fit"] != DEFAULT and resolved.settings.data.image_fit != wants.fit:
+        del data["image_crop"]  # it belongs to the other way
+    return f"planner: as the checkpoint's {PREPROCESSOR} says", {"data": data}
 
 
 def _fetched(name: str, options: Options) -> Path:
