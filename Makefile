@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 TORCH := $(shell grep '^torch==' constraints.txt)
 SLOW_TIER_S ?= 1500
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.core
@@ -22,6 +22,10 @@ test: .venv/.dev
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow --timeout 900 --session-timeout $(SLOW_TIER_S)
+
+# The reference of every public function and class, from their docstrings.
+docs: .venv/.dev
+	$(BIN)/python docs/build_reference.py build/reference
 
 # torch first and by its exact pin, so that no range of another package can choose a build of several GB.
 .venv/.core: pyproject.toml constraints.txt

@@ -49,6 +49,8 @@ VERBS = (
     "doctor",
 )
 
+__all__ = ("load", "open", *VERBS)  # names of strings, fetched when first used
+
 
 def open(data: Any, /, **options: Any) -> Source:
     """What `data` is understood as: `source.understood` says it in sentences, iterating gives its rows.

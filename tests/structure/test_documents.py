@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import seedbed
 from tests.structure.sources import ROOT
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "README.zh.md", "CONTRIBUTING.md")
 BLOCK = re.compile(r"^(?:<!-- check: (\w+) -->\n)?```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SMALLER = {
     "--minutes 30": "--steps 20 --set prove.draws=2 --set prove.labels=[20] --threads 2",
@@ -80,16 +81,16 @@ def test_every_block_says_how_it_is_checked() -> None:
 
 def test_make_blocks_name_targets() -> None:
     commands = [command for block in blocks("console", "make") for command in block.commands()]
-    assert len(commands) == 4
+    assert len(commands) == 6  # those of the README stand in its Chinese form too
     for command in commands:
         run(["make", "--dry-run", "--directory", str(ROOT), *shlex.split(command)[1:]], ROOT)
 
 
 @pytest.mark.slow
 def test_console_blocks_run(folder: Path) -> None:
-    found = blocks("console", "run")
+    found = [block for block in blocks("console", "run") if block.document == "README.md"]
     commands = [smaller(command) for block in found for command in block.commands()]
-    assert len(found) == 2 and len(commands) == 5
+    assert len(found) == 2 and len(commands) == 9
     told = [run(shlex.split(command), folder) for command in commands]
     assert told[0].splitlines()[-1].startswith("verdict: ")
     assert (folder / "hf" / "config.json").is_file()
@@ -97,7 +98,26 @@ def test_console_blocks_run(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_python_blocks_run(folder: Path) -> None:
-    found = blocks("python", "run")
+    found = [block for block in blocks("python", "run") if block.document == "README.md"]
     assert len(found) == 1
     told = run([sys.executable, "-c", smaller(found[0].text)], folder)
     assert any(outcome in told for outcome in ("paid", "did not pay", "cannot tell"))
+
+
+def test_the_chinese_readme_has_the_same_blocks() -> None:
+    def told(name: str) -> list[tuple[str, str, str]]:
+        every = [block for way in ("run", "make") for kind in ("console", "python") for block in blocks(kind, way)]
+        return [(block.check, block.language, block.text) for block in every if block.document == name]
+
+    assert len(told("README.md")) == 4
+    assert told("README.zh.md") == told("README.md")
+    links = [re.findall(r"\]\(([^)]+)\)", (ROOT / name).read_text(encoding="utf-8")) for name in DOCUMENTS[:2]]
+    assert set(links[0]) - {"README.zh.md"} == set(links[1]) - {"README.md"}
+
+
+@pytest.mark.slow
+def test_the_reference_holds_every_verb(tmp_path: Path) -> None:
+    run([sys.executable, str(ROOT / "docs" / "build_reference.py"), str(tmp_path)], ROOT)
+    page = (tmp_path / "seedbed.html").read_text(encoding="utf-8")
+    assert all(f'id="{verb}"' in page for verb in seedbed.VERBS)
+    assert 'id="nt_xent"' in (tmp_path / "seedbed" / "models" / "losses.html").read_text(encoding="utf-8")
