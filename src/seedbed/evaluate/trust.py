@@ -107,8 +107,9 @@ def sketch(x: Features) -> np.ndarray:
     if wide > SKETCH:
         draw = np.random.default_rng(0)
         bucket_F, sign_F = draw.integers(0, SKETCH, wide), draw.choice([-1.0, 1.0], wide)
-        x = x @ sp.csr_matrix((sign_F, (np.arange(wide), bucket_F)), shape=(wide, SKETCH))
-    dense = np.asarray(x.todense() if sp.issparse(x) else x, dtype=np.float64)
+        buckets: Features = sp.csr_matrix((sign_F, (np.arange(wide), bucket_F)), shape=(wide, SKETCH))
+        x = x @ buckets
+    dense = np.asarray(x if isinstance(x, np.ndarray) else x.toarray(), dtype=np.float64)
     return (dense / np.maximum(np.linalg.norm(dense, axis=1, keepdims=True), TINY)).astype(np.float32)
 
 
