@@ -77,7 +77,7 @@ def test_no_label_is_none_or_nan_or_minus_one() -> None:
     assert [r.label for r in open_source((images, np.array([0, 1, 2, -1])), SETTINGS)] == ["0", "1", "2", None]
     assert [r.label for r in open_source((images, np.array([0, 1, -1, -1])), SETTINGS)] == ["0", "1", "-1", "-1"]
     assert [r.label for r in open_source((images, np.array([0.0, 1, np.nan, 1])), SETTINGS)] == ["0", "1", None, "1"]
-    assert [r.label for r in open_source((images, ["a", None, "", "b"]), SETTINGS)] == ["a", None, None, "b"]  # type: ignore[arg-type]  # lists do as well
+    assert [r.label for r in open_source((images, ["a", None, "", "b"]), SETTINGS)] == ["a", None, None, "b"]
 
 
 def test_dictionaries_of_arrays() -> None:

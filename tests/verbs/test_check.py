@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.verbs.making import Shell, digit_folders, reviews, write_csv
@@ -30,3 +32,19 @@ def test_the_nearest_column(shell: Shell, tmp_path: Path) -> None:
     assert 'Did you mean "sentiment"?' in told and "--label sentiment" in told and "t.csv" in told
     told = shell.refused(3, "check", tmp_path / "tt.csv")
     assert 'Did you mean "t.csv"?' in told
+
+
+def test_looking_loads_no_torch(tmp_path: Path) -> None:
+    digit_folders(tmp_path / "images", each=3)
+    write_csv(tmp_path / "rows.csv", reviews(20))
+    program = (
+        "import sys, seedbed\n"
+        "for data in sys.argv[1:]: assert seedbed.check(data).summary['counts']['total'] in (9, 20)\n"
+        "from seedbed.cli.app import execute\n"
+        "assert execute(['check', sys.argv[1]]) == 0\n"
+        "loaded = {'torch', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'polars', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {loaded}' if loaded else 0)"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path / "images"), str(tmp_path / "rows.csv")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -19,8 +19,16 @@ from typing import IO, NamedTuple, cast
 
 from seedbed.core.errors import MachineError
 from seedbed.core.runs import FULL, is_alive, machine_error
-from seedbed.data import files
-from seedbed.data.files import CHUNK_BYTES, chunks, damage_of, is_litter, reason_of, shown
+from seedbed.data.files import (
+    CHUNK_BYTES,
+    chunks,
+    damage_of,
+    is_litter,
+    most_decoded,
+    reason_of,
+    require_bounded,
+    shown,
+)
 from seedbed.data.rows import Quarantined, TooLarge, Unreadable
 
 ZIP = ".zip"
@@ -86,7 +94,8 @@ def _unpack(path: Path, size: int, changed: int) -> Unpacked:
     entries = _zip_entries(path) if path.name.lower().endswith(ZIP) else _tar_entries(path)
     folder = Path(tempfile.mkdtemp(dir=_home()))
     broken: list[Quarantined] = []
-    left, count, name = max(files.FREE_INFLATED_BYTES, size * files.MAX_INFLATION), 0, ""
+    most = most_decoded(size)
+    written, count, name = 0, 0, ""
     try:
         for count, entry in enumerate(entries, 1):  # told when the archive breaks off
             if count > MAX_ENTRIES:
@@ -99,7 +108,7 @@ def _unpack(path: Path, size: int, changed: int) -> Unpacked:
             if not reason and target.exists():
                 reason = "a second entry of this name"
             if not reason:
-                reason, left = _write(entry, target, left)
+                written, reason = _write(entry, target, written, most)
             if reason:
                 broken.append(Quarantined(name, reason))
             else:
@@ -116,28 +125,27 @@ def _unpack(path: Path, size: int, changed: int) -> Unpacked:
     return Unpacked(folder, broken)
 
 
-def _write(entry: Entry, target: Path, left: int) -> tuple[str, int]:
-    """Write one entry; the reason why it could not be, or "", and how many bytes may still be written."""
+def _write(entry: Entry, target: Path, written: int, most: int) -> tuple[int, str]:
+    """Write one entry; how many bytes are written of the archive by now, and the reason why this one is not, or ""."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with entry.open() as stream, target.open("xb") as sink:
             while chunk := stream.read(CHUNK_BYTES):
-                left -= len(chunk)
-                if left < 0:
-                    raise TooLarge(f"decompresses to more than {files.MAX_INFLATION} times its size")
+                written += len(chunk)
+                require_bounded(written, most)
                 sink.write(chunk)
     except Unreadable:
         target.unlink(missing_ok=True)
         raise
     except _DAMAGE as error:
         target.unlink(missing_ok=True)
-        return f"damaged in the archive: {damage_of(error)}", left
+        return written, f"damaged in the archive: {damage_of(error)}"
     except OSError as error:
         if error.errno in FULL:
             raise
         target.unlink(missing_ok=True)
-        return reason_of(error), left
-    return "", left
+        return written, reason_of(error)
+    return written, ""
 
 
 def _plain_name(name: str) -> str:

@@ -23,7 +23,7 @@ from seedbed.data.tables import from_columns
 SUFFIXES = frozenset({".npy", ".npz"})
 MAX_ARRAY_BYTES = 8 << 30
 _IDX = re.compile(r"(.*)idx[1-4]-ubyte", re.IGNORECASE)
-_IMAGE_NAMES, _LABEL_NAMES = ("images", "image", "x"), ("labels", "label", "y")
+IMAGE_NAMES, LABEL_NAMES = ("images", "image", "x"), ("labels", "label", "y")
 _VECTOR_NAMES = ("vectors", "features")
 _SPLIT_NAMES, _GROUP_NAMES = ("split", "splits"), ("group", "groups")
 
@@ -51,11 +51,11 @@ def rows_of_mapping(
         return next((np.asarray(lower[key]) for key in names if lower.get(key) is not None), None)
 
     vectors = pick(_VECTOR_NAMES)
-    images = pick(_IMAGE_NAMES) if vectors is None else vectors
+    images = pick(IMAGE_NAMES) if vectors is None else vectors
     if images is None or images.dtype.kind in "OUS":
         columns = {key: np.asarray(value, object).tolist() for key, value in data.items() if value is not None}
         return "text", *rows_of_tables([from_columns(columns, name)], settings, understood)
-    arrays = Arrays(images, *(_listed(pick(names)) for names in (_LABEL_NAMES, _SPLIT_NAMES, _GROUP_NAMES)))
+    arrays = Arrays(images, *(_listed(pick(names)) for names in (LABEL_NAMES, _SPLIT_NAMES, _GROUP_NAMES)))
     if settings.label is not None and settings.label.lower() not in lower:
         refuse_columns(settings, "arrays called " + ", ".join(data))
     return *rows_of_arrays(arrays, name, understood, vectors=vectors is not None), []

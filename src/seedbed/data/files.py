@@ -193,6 +193,21 @@ class _Xz:
         self._stream.close()
 
 
+def most_decoded(stored: int) -> int:
+    """Bytes that so many stored bytes may become, whatever packed them."""
+    return max(FREE_INFLATED_BYTES, stored * MAX_INFLATION)
+
+
+def require_bounded(decoded: int, most: int) -> None:
+    """Refuse to decode more than is allowed.
+
+    Raises:
+        TooLarge: it is more.
+    """
+    if decoded > most:
+        raise TooLarge(f"decompresses to more than {most:,} bytes")
+
+
 def chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[bytes]:
     """The bytes of a file, decompressed, in pieces of at most `size`.
 
@@ -202,12 +217,11 @@ def chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[bytes]:
     read = 0
     kind = path.suffix.lower().removeprefix(".")
     try:
-        most = max(FREE_INFLATED_BYTES, path.stat().st_size * MAX_INFLATION)
+        most = most_decoded(path.stat().st_size)
         with open_binary(path) as stream:
             while chunk := stream.read(size):
                 read += len(chunk)
-                if read > most:
-                    raise TooLarge(f"decompresses to more than {most:,} bytes")
+                require_bounded(read, most)
                 yield chunk
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
         raise Unreadable(f"damaged {kind} file: {damage_of(error)}") from error

@@ -14,21 +14,20 @@ from seedbed.core.errors import DataError, MachineError, UsageError, nearest
 from seedbed.core.settings import Settings
 from seedbed.data import arrays
 from seedbed.data.archives import archive_ending
-from seedbed.data.columns import rows_of_tables
-from seedbed.data.files import Found, stem_of
-from seedbed.data.folders import image_rows, is_tabbed, place, refuse_columns, text_rows
+from seedbed.data.arrow import ArrowStream, table_of_stream
+from seedbed.data.features import declared
+from seedbed.data.files import stem_of
 from seedbed.data.gather import gather
-from seedbed.data.kinds import ARRAYS, IMAGES, TABLES, TEXTS, by_kind, kind_of, likeliest, say_left
-from seedbed.data.metadata import Naming, named_elsewhere, naming_tables, place_by_tables
-from seedbed.data.rows import Quarantined, Row, Source, Unreadable, listed, nothing_left, number
-from seedbed.data.table_files import open_table_files
+from seedbed.data.items import Items, rows_of_items
+from seedbed.data.layout import rows_of_files, rows_of_some_tables
+from seedbed.data.rows import Quarantined, Row, Source, Unreadable, listed, nothing_left
 from seedbed.data.tables import from_records
 
 __all__ = ["Quarantined", "Row", "Source", "Unreadable", "open_source"]
 
 Data = (
     str | Path | Sequence[str | Path] | Sequence[Mapping[str, object]] | np.ndarray | tuple[np.ndarray, np.ndarray]
-    | Mapping[str, object]
+    | Mapping[str, object] | ArrowStream | Items
 )  # fmt: skip
 
 
@@ -37,7 +36,8 @@ def open_source(data: Data, settings: Settings) -> Source:
 
     Args:
         data: a file, folder, pattern, or several; an array of images, (images, labels), a dictionary of columns
-            (`images`, `labels`, `split`; or `text`, ...), or a list of dictionaries.
+            (`images`, `labels`, `split`; or `text`, ...), a list of dictionaries, a frame of pandas or polars, or a
+            data set with a length that gives its items by their numbers.
         settings: the columns and units the user named.
 
     Raises:
@@ -58,16 +58,21 @@ def open_source(data: Data, settings: Settings) -> Source:
             return _open_paths([path for item in data for path in _expand(str(item))], settings, understood)
         if all(isinstance(item, Mapping) for item in data):
             table = from_records(cast("Sequence[Mapping[str, object]]", data), "rows")
-            return _in_memory("text", *rows_of_tables([table], settings, understood), understood)
+            return _in_memory(*rows_of_some_tables([table], settings, understood), understood)
         if len(data) == 2 and all(isinstance(item, np.ndarray | list) for item in data):
             first = np.asarray(data[0])
             name = "text" if first.dtype.kind in "OUS" else "images"
             pair = {name: first, "label": np.asarray(data[1], object)}
             return _in_memory(*arrays.rows_of_mapping(pair, "arrays", settings, understood), understood)
+    if isinstance(data, ArrowStream):
+        table, schema = table_of_stream(data, "frame", understood)
+        return _in_memory(*rows_of_some_tables([declared(table, schema, Path())], settings, understood), understood)
+    if isinstance(data, Items) and len(data):
+        return _in_memory(*rows_of_items(data, settings, understood), understood)
     raise UsageError(
         "These are no data.",
         found=f"{type(data).__name__}, empty" if isinstance(data, Sequence) and not data else type(data).__name__,
-        cause="Read are paths, an array of images, (images, labels), a dictionary of columns, a list of dictionaries.",
+        cause="Read are paths, arrays, (inputs, labels), columns, lists of dictionaries, frames, data sets by index.",
         fix="Pass one of these.",
     )
 
@@ -115,8 +120,7 @@ def _open_paths(paths: list[Path], settings: Settings, understood: list[str]) ->
     where = str(paths[0]) if len(paths) == 1 else f"{len(paths)} paths"
     files, broken = gather(paths)
     asked = not any(path.is_dir() or archive_ending(path.name) for path in paths)
-    kinds = by_kind(files, where, broken, asked=asked)
-    modality, rows, fresh = _rows(kinds, settings, understood, asked=asked)
+    modality, rows, fresh = rows_of_files(files, broken, where, settings, understood, asked=asked)
     broken += fresh
     if not rows:
         if broken and all("ermission denied" in entry.reason for entry in broken):
@@ -137,49 +141,3 @@ def _name(paths: Sequence[Path]) -> str:
     if root.is_file():
         return root.name[: -len(ending)] if ending else stem_of(root)
     return root.resolve().name or "data"
-
-
-def _rows(
-    kinds: Mapping[str, list[Found]], settings: Settings, understood: list[str], *, asked: bool
-) -> tuple[str, Sequence[Row], list[Quarantined]]:
-    """Rows of the files of one kind, and what cannot be used of them; files of other kinds are said."""
-    if ARRAYS in kinds:
-        say_left(kinds, (ARRAYS,), understood)
-        return arrays.rows_of_files(kinds[ARRAYS], settings, understood)
-    tables, broken = open_table_files(kinds.get(TABLES, []), understood)
-    for kind in (IMAGES, TEXTS):
-        if tables and kind in kinds and (naming := naming_tables(tables, kinds[kind], understood)):
-            say_left(kinds, (kind, TABLES), understood)
-            return _rows_of_files(kind, kinds[kind], naming, settings, understood)
-    if asked and len(tables) == 1:
-        beside, naming = named_elsewhere(tables[0], kinds[TABLES][0].path.parent, (IMAGES, TEXTS))
-        if beside:
-            return _rows_of_files(kind_of(beside[0]), beside, naming, settings, understood)
-    kind = likeliest(kinds)
-    say_left(kinds, (kind,), understood)
-    if kind == TEXTS and settings.data.unit == "auto" and all(is_tabbed(file.path) for file in kinds[kind]):
-        understood.append("every line has the same number of tabs: read as tables")
-        tables, broken = open_table_files(kinds[kind], understood)
-    elif kind != TABLES:
-        return _rows_of_files(kind, kinds[kind], [], settings, understood)
-    if not tables:
-        return "text", [], broken
-    understood.append("; ".join(f"{table.name}: {number(table.num_rows, 'row')}" for table in tables[:9]))
-    rows, fresh = rows_of_tables(tables, settings, understood)
-    return "text", rows, broken + fresh
-
-
-def _rows_of_files(
-    kind: str, files: list[Found], naming: list[Naming], settings: Settings, understood: list[str]
-) -> tuple[str, Sequence[Row], list[Quarantined]]:
-    """Rows of image or text files, labelled by tables that name them, else by their folders."""
-    if not naming:
-        refuse_columns(settings, "image files" if kind == IMAGES else "text files")
-    placed = place(files, understood)
-    broken: list[Quarantined] = []
-    if naming:
-        placed, broken = place_by_tables(placed, naming, settings, understood)
-    if kind == IMAGES:
-        return "image", image_rows(placed, understood), broken
-    rows, fresh = text_rows(placed, settings, understood)
-    return "text", rows, broken + fresh

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from seedbed.data import json_lists, tables
+import pyarrow.parquet as pq
+
+from seedbed.data import arrow, features, json_lists, tables
 from seedbed.data.files import Found
 from seedbed.data.rows import Quarantined, Unreadable
 from seedbed.data.tables import Table
 
-SUFFIXES = tables.SUFFIXES
+SUFFIXES = tables.SUFFIXES | arrow.SUFFIXES
 
 
 def open_table_file(file: Found, room: int) -> Table:
@@ -22,6 +24,12 @@ def open_table_file(file: Found, room: int) -> Table:
     Raises:
         Unreadable: the whole file cannot be used.
     """
+    folder = file.path.parent
+    if file.suffix in arrow.SUFFIXES:
+        table, schema = arrow.open_arrow(file.path, file.name, room)
+        return features.declared(table, schema, folder)
+    if file.suffix == ".parquet":
+        return features.declared(tables.open_table(file.path, file.name, room), pq.read_schema(file.path), folder)
     if file.suffix in json_lists.SUFFIXES:
         return json_lists.open_json(file.path, file.name, room)
     if file.suffix in tables.SUFFIXES:

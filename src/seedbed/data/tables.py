@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from seedbed.core.errors import DataError
 from seedbed.data.delimited import read_delimited, read_head, too_long
-from seedbed.data.files import lines, reason_of, stem_of, suffix_of
+from seedbed.data.files import lines, most_decoded, reason_of, require_bounded, stem_of, suffix_of
 from seedbed.data.rows import KEPT_BYTES, Quarantined, Unreadable
+from seedbed.data.values import flat_columns, values_of
 
 SUFFIXES = frozenset({".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
 SAMPLE_ROWS = 1000
@@ -55,6 +56,7 @@ class Table:
         broken: rows that could not be cut out.
         header: False where the names of the columns are ours.
         identity: tells whether a file changed: its size and its time of change; empty for what is in memory.
+        image: the column that holds files of images, None without one.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Table:
     broken: list[Quarantined] = field(default_factory=list)
     header: bool = True
     identity: str = ""
+    image: str | None = None
 
 
 def open_table(path: Path, name: str, room: int = HELD_BYTES) -> Table:
@@ -156,7 +159,7 @@ def open_delimited(path: Path, name: str, room: int = HELD_BYTES) -> Table:
 
 def _open_json_lines(path: Path, name: str, room: int) -> Table:
     def records(broken: list[Quarantined]) -> Iterator[tuple[int, Mapping[str, object]]]:
-        for number, value in _json_values(path, name, broken):
+        for number, value in _jsonvalues_of(path, name, broken):
             if isinstance(value, dict):
                 yield number, value
             else:
@@ -205,7 +208,7 @@ def _counted(
     return Table(name, stem_of(path), columns, num_rows, num_bytes, False, sample, blocks, broken, identity=identity)
 
 
-def _json_values(path: Path, name: str, broken: list[Quarantined]) -> Iterator[tuple[int, object]]:
+def _jsonvalues_of(path: Path, name: str, broken: list[Quarantined]) -> Iterator[tuple[int, object]]:
     number = 0
     try:
         for piece in lines(path):
@@ -231,14 +234,18 @@ def _json_values(path: Path, name: str, broken: list[Quarantined]) -> Iterator[t
 def _open_parquet(path: Path, name: str, room: int) -> Table:
     try:
         identity = identity_of(path)
+        most = most_decoded(path.stat().st_size)
         with pq.ParquetFile(path) as stored:
+            coded = _coded(stored.metadata)
+        with pq.ParquetFile(path, read_dictionary=coded) as stored:
             schema, num_rows = stored.schema_arrow, stored.metadata.num_rows
             groups = [stored.metadata.row_group(at) for at in range(stored.metadata.num_row_groups)]
             num_bytes = num_rows * ROW_BYTES + sum(group.total_byte_size for group in groups)
+            require_bounded(num_bytes - num_rows * ROW_BYTES, most)
             starts = np.cumsum([0, *(group.num_rows for group in groups)])
-            flat = [f.name for f in schema if not pa.types.is_nested(f.type)]
+            flat = flat_columns(schema)
             first = next(stored.iter_batches(SAMPLE_ROWS, columns=flat), None)
-            sample: Columns = {key: _values(first.column(key)) for key in flat} if first else {key: [] for key in flat}
+            sample: Columns = {key: values_of(first.column(key)) if first else [] for key in flat}
     except OSError as error:
         raise Unreadable(_parquet_reason(error)) from error
     except (pa.ArrowException, ValueError) as error:
@@ -246,21 +253,36 @@ def _open_parquet(path: Path, name: str, room: int) -> Table:
 
     def blocks(names: list[str], first: int) -> Iterator[Block]:
         group = int(np.searchsorted(starts, first, side="right")) - 1
-        at = int(starts[group])
+        at, decoded = int(starts[group]), 0
         size = max(1, min(_BATCH_ROWS, _BATCH_BYTES * num_rows // max(num_bytes, 1)))
         try:
-            with pq.ParquetFile(path) as stored:
+            with pq.ParquetFile(path, read_dictionary=coded) as stored:
                 wanted = range(group, len(groups))
                 for batch in stored.iter_batches(size, row_groups=wanted, columns=names) if wanted else ():
                     batch, at = batch.slice(max(first - at, 0)), at + batch.num_rows
                     numbers = range(at - batch.num_rows + 1, at + 1)
                     if batch.num_rows:
-                        yield Block(numbers, {key: _values(batch.column(key)) for key in names})
+                        columns = {key: values_of(batch.column(key)) for key in names}
+                        decoded += sum(len(v) for values in columns.values() for v in values if isinstance(v, bytes))
+                        require_bounded(decoded, most)
+                        yield Block(numbers, columns)
         except (OSError, pa.ArrowException) as error:
             raise Unreadable(f"damaged Parquet file: {str(error).splitlines()[0][:200]}") from error
 
     held = num_bytes <= room
     return Table(name, stem_of(path), schema.names, num_rows, num_bytes, held, sample, blocks, identity=identity)
+
+
+def _coded(metadata: pq.FileMetaData) -> list[str]:
+    """Columns of strings that are stored as a dictionary and numbers in it; decoded, 2 MB of them may become 20 GB."""
+    coded: dict[str, None] = {}
+    for group in range(metadata.num_row_groups):
+        for at in range(metadata.num_columns):
+            column = metadata.row_group(group).column(at)
+            is_coded = any("DICTIONARY" in encoding for encoding in column.encodings)
+            if is_coded and column.physical_type == "BYTE_ARRAY" and "." not in column.path_in_schema:
+                coded[column.path_in_schema] = None
+    return list(coded)
 
 
 def identity_of(path: Path) -> str:
@@ -298,15 +320,3 @@ def _size(record: list[str] | Mapping[str, object]) -> int:
 
 def _parquet_reason(error: OSError) -> str:
     return reason_of(error) if error.errno else f"damaged Parquet file: {str(error).splitlines()[0][:200]}"
-
-
-def _values(column: pa.Array) -> list[object]:
-    """Values as Python objects; strings as bytes, so that one that is not UTF-8 costs its row only."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-        kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        column = column.view(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary())
-    values: list[object] = column.to_pylist()
-    return values
