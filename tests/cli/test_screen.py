@@ -70,10 +70,10 @@ def test_every_kind_of_event_is_shown(capsys: pytest.CaptureFixture[str]) -> Non
         screen("damaged", path="r/checkpoints/step-5", why="a bit flipped")
         screen("warning", text="only one label of class x")
         screen("horizon", stage="pretrain", step=5, steps=80, before=100)
-        screen("arm", name="lsa", n_labels=50, draw=0, accuracy=0.7)
-        screen("arm", name="lsa", n_labels=50, draw=1, part=0, accuracy=0.7)
-        screen("arm", name="lsa", n_labels=50, draw=1, part=1, accuracy=0.9)
-        screen("arm", name="majority", n_labels=50, draw=0, accuracy=0.5)
+        screen("arm", name="lsa", n_labels=50, draw=0, score=0.7, metric="accuracy")
+        screen("arm", name="lsa", n_labels=50, draw=1, part=0, score=0.7, metric="accuracy")
+        screen("arm", name="lsa", n_labels=50, draw=1, part=1, score=0.9, metric="accuracy")
+        screen("arm", name="majority", n_labels=50, draw=0, score=0.5, metric="accuracy")
         screen("report", path=Path("r/report.html"))
         screen("verdict", outcome="did not pay", sentence="Scratch was as good.")
     screen.finish("run", SimpleNamespace(folder=Path("r"), summary={"arms": 3}))
@@ -130,7 +130,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         ("warning", {"text": "in between"}),
         ("step", {**STEP, "step": 120, "eta_s": 0.0}),
         ("stage", {"stage": "finetune", "steps": 10, "done": 5}),
-        ("arm", {"name": "lsa", "n_labels": 50, "draw": 1, "accuracy": 0.7}),
+        ("arm", {"name": "lsa", "n_labels": 50, "draw": 1, "score": 0.7, "metric": "accuracy"}),
     ]
     with screen:
         for event, fields in events:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seedbed.core.device import Machine
 from seedbed.core.find import LearnerModule, find, names
 from seedbed.core.rng import keys_for
+from seedbed.core.settings import Section
 from seedbed.core.tokens import NUM_SPECIAL, PAD
-from seedbed.core.types import EVALUATION_EPOCH, Batch, Facts, Learner, Moment, Padded, Views
+from seedbed.core.types import EVALUATION_EPOCH, NO_LABEL, Batch, Facts, Learner, Moment, Padded, Views
+from seedbed.data.labels import label_kind
 from seedbed.models import bag, mlp, resnet, transformer
 from seedbed.models.encoder import EncoderSpec, build_encoder
 from seedbed.train.loop import Step, steps
@@ -22,6 +24,10 @@ from seedbed.train.state import Horizon, Training
 MACHINE = Machine("cpu", 1, "float32", 0, 1, "test")
 VOCAB_SIZE, NUM_CLASSES, LONGEST, SIDE, NUM_VALUES = 37, 3, 12, 6, 7
 NUM_EXAMPLES = 8
+CLASSES = ("a", "b", "c")
+# What stands for each class where labels are sets (one of them empty) or numbers.
+SETS = torch.tensor([[1, 0, 1], [0, 1, 1], [0, 0, 0]], dtype=torch.int8)
+NUMBERS = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.float64)
 LR = {"adamw": 5e-3, "muon": 1e-2, "adagrad": 0.5}
 BAG_LR = 0.1  # of a mean of small vectors, without a norm between them and the head
 
@@ -58,7 +64,7 @@ class Subject:
         return EncoderSpec(self.modality, STEM[f"{self.trunk}-{self.modality}"], self.trunk, "test", options)
 
     def learner(self, seed: int = 0, facts: Facts | None = None) -> Learner:
-        facts = facts or FACTS[self.modality]
+        facts = facts or self.facts
         torch.manual_seed(seed)
         encoders = nn.ModuleDict({self.modality: build_encoder(self.spec, facts)})
         return self.module.learner_class(self.module.config_class(), encoders, facts)
@@ -74,10 +80,10 @@ class Subject:
         return Training(
             learner=learner,
             config=self.module.config_class(),
-            views=self.module.views,
+            views=self._views,
             optimizers=made,
             base_lrs={p: [[float(g["lr"]) for g in o.param_groups] for o in many] for p, many in made.items()},
-            facts=FACTS[self.modality],
+            facts=self.facts,
             seed=3,
             horizon=Horizon(((0, num_steps),)),
             micro_batch=changed.get("micro_batch"),
@@ -85,9 +91,39 @@ class Subject:
             frozen=frozen_names(learner, freeze),
         )
 
-    def views(self, batch: Batch, *, training: bool = True, step: int = 5, progress: float = 0.5) -> Views:
-        at = moment(batch, self.modality, training, step)._replace(progress=progress)
-        return self.module.views(batch, self.module.config_class(), at)
+    def views(
+        self,
+        batch: Batch,
+        *,
+        training: bool = True,
+        step: int = 5,
+        progress: float = 0.5,
+        facts: Facts | None = None,
+    ) -> Views:
+        at = moment(batch, self.modality, training, step, facts or self.facts)._replace(progress=progress)
+        return self._views(batch, self.module.config_class(), at)
+
+    def _views(self, batch: Batch, config: Section, at: Moment) -> Views:
+        """The module's own, on labels of the kind it learns."""
+        labels_B = labels_of(self.module.setup.label_kind, batch.labels_B)
+        return self.module.views(replace(batch, labels_B=labels_B), config, at)
+
+    @property
+    def facts(self) -> Facts:
+        """What counting labels of its kind tells: a hundred of each class."""
+        kind = self.module.setup.label_kind
+        labels = labels_of(kind, torch.arange(NUM_CLASSES).repeat(100)).numpy()
+        return replace(FACTS[self.modality], **label_kind(kind).count(labels, CLASSES if kind != "number" else ()))
+
+
+def labels_of(kind: str, labels_B: Tensor) -> Tensor:
+    """Labels of a kind in place of classes; what has none has none."""
+    if kind == "class":
+        return labels_B
+    known_B = labels_B != NO_LABEL
+    if kind == "set":
+        return SETS[labels_B].where(known_B[:, None], NO_LABEL)
+    return NUMBERS[labels_B].where(known_B, float("nan"))
 
 
 def moment(batch: Batch, modality: str, training: bool = True, step: int = 5, facts: Facts | None = None) -> Moment:
@@ -185,7 +221,7 @@ def _facts() -> dict[str, Facts]:
     counts_V = torch.zeros(VOCAB_SIZE, dtype=torch.int64)
     counts_V[NUM_SPECIAL:] = 1000
     pixels = torch.cat([image_batch(seed).inputs["image"].values for seed in range(20)]).float() / 255
-    classes, class_counts = ("a", "b", "c"), (100, 100, 100)
+    classes, class_counts = CLASSES, (100, 100, 100)
     counts = tuple(counts_V.tolist())
     text = Facts("text", VOCAB_SIZE, counts, tuple(n // 4 for n in counts), 500)
     image = Facts("image", image_shape=(1, SIDE, SIDE))

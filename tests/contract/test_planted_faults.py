@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from seedbed.core.find import find
+from seedbed.core.find import find, names
 from seedbed.core.settings import Section
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Views
 from seedbed.train.optim import Stepping
@@ -21,7 +21,7 @@ Fault = Callable[[Loss], Loss]
 
 
 def subject(name: str, modality: str = "text", trunk: str = "transformer") -> Subject:
-    kind = "tasks" if name == "classify" else "objectives"
+    kind = "tasks" if name in names("tasks") else "objectives"
     return Subject(kind, find(kind, name), modality, trunk)
 
 

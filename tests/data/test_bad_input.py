@@ -70,8 +70,8 @@ def test_a_folder_above_without_permission(tmp_path: Path, monkeypatch: pytest.M
 def test_no_labels_at_all_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,stars\n" + "".join(f"review number {at},{at % 5}\n" for at in range(50)))
     found = cleaned(tmp_path)
-    assert found.counts["used"] == 50 and not found.classes
-    with pytest.raises(DataError, match="labels of at least two classes are needed") as caught:
+    assert found.counts["used"] == 50 and not found.label_shares
+    with pytest.raises(DataError, match="labels that differ are needed") as caught:
         require_labels(found)
     assert 'candidates for --label: "stars" (5 values)' in caught.value.cause
 

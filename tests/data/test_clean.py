@@ -81,7 +81,7 @@ def test_counts_add_up_whatever_comes(rows: list[tuple[str, str | None, str | No
 def test_a_copy_in_the_test_beats_one_in_training(splits: list[str | None], kept: str) -> None:
     cleaned = clean(source(("same", "a", splits[0]), ("SAME", "a", splits[1]), ("other", "a", None)), SETTINGS)
     assert cleaned.keys[:1] == [kept] and cleaned.counts["duplicate"] == 1
-    assert cleaned.classes == {"a": 2}
+    assert cleaned.label_shares == {"a": 2}
 
 
 def test_a_labelled_copy_beats_one_without() -> None:

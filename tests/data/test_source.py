@@ -332,4 +332,4 @@ def test_imdb_as_it_is(shared_data: Path) -> None:
     cleaned = clean(open_source(shared_data / "imdb", settings(label="label")), settings())
     # its README counts 62 + 3 + 79 surplus copies inside the splits and 17 + 126 + 21 across them
     assert cleaned.counts == {"used": 44_692, "duplicate": 308, "quarantined": 0, "excluded": 0, "total": 45_000}
-    assert cleaned.splits.count("test") == 4997 and set(cleaned.classes) == {"0", "1"}
+    assert cleaned.splits.count("test") == 4997 and set(cleaned.label_shares) == {"0", "1"}

@@ -187,8 +187,8 @@ def test_a_kept_model_answers_to_the_bit_as_it_did(
     again, facts, extra = load_classic(tmp_path)
     contents = list(prepared.raw(test))
     assert is_classic(tmp_path) and (again.name, facts, extra) == (name, prepared.facts, {"arm": name})
-    assert np.array_equal(again.probs(contents), model.probs(contents))
-    np.testing.assert_allclose(again.probs(contents), expected, atol=1e-12)
+    assert np.array_equal(again.answers(contents), model.answers(contents))
+    np.testing.assert_allclose(again.answers(contents), expected, atol=1e-12)
     assert not list(tmp_path.glob("*.pkl")) and {path.suffix for path in tmp_path.iterdir()} == {
         ".safetensors",
         ".json",

@@ -7,18 +7,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import log_loss
 
 from seedbed.core.errors import DataError
-from seedbed.evaluate.metrics import score
 from seedbed.evaluate.predictions import (
     Answers,
     Items,
-    answers_of,
     read_predictions,
     recompute,
     summary,
     write_predictions,
 )
+from seedbed.evaluate.score_class import ACCURACY
 from seedbed.evaluate.stats import difference, mean_interval
 from seedbed.evaluate.verdict import Arm
 
@@ -29,14 +29,15 @@ LABELS, DRAWS, NUM_ITEMS, CLASSES = (50, 200), 5, 90, ("no", "yes", "ünsure")
 def comparison() -> tuple[list[Answers], Items, dict[tuple[str, int], np.ndarray]]:
     rng = np.random.default_rng(0)
     truth_I = rng.integers(0, 3, NUM_ITEMS)
-    items = Items(tuple(f"test.csv:{row}" for row in range(NUM_ITEMS)), truth_I, CLASSES)
+    items = Items(tuple(f"test.csv:{row}" for row in range(NUM_ITEMS)), truth_I, CLASSES, "class", ACCURACY)
     answers, probs = [], {}
     for n_labels in LABELS:
         for index, arm in enumerate(ARMS):
             logits = rng.standard_normal((DRAWS, NUM_ITEMS, 3)) + (2.0 - index) * np.eye(3)[truth_I]
             probs_SIC = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
             probs[arm.name, n_labels] = probs_SIC
-            answers.append(answers_of(arm, n_labels, probs_SIC, truth_I, 0.8 - 0.1 * index, n_labels / 1000))
+            single = probs_SIC.astype(np.float32)
+            answers.append(Answers(arm, n_labels, single, 0.8 - 0.1 * index, n_labels / 1000))
     return answers, items, probs
 
 
@@ -51,14 +52,16 @@ def test_the_file_alone_gives_every_number_again(tmp_path: Path) -> None:
 def test_the_summary_holds_the_numbers_of_its_parts() -> None:
     answers, items, probs = comparison()
     told = summary(answers, items, 0.9)
-    correct = {key: probs_SIC.argmax(2) == items.truth_I for key, probs_SIC in probs.items()}
+    correct = {key: probs_SIC.argmax(2) == items.truth for key, probs_SIC in probs.items()}
     assert told["labels"] == [50, 200] and [arm["name"] for arm in told["arms"]] == [arm.name for arm in ARMS]
     scores = told["arms"][2]["scores"]["200"]
     interval = mean_interval(correct["tf-idf", 200], 0.9, 0.2)
     assert (scores["mean"], scores["low"], scores["high"]) == (interval.value, interval.low, interval.high)
     assert scores["draws"] == correct["tf-idf", 200].mean(1).tolist() and scores["selection"] == pytest.approx(0.6)
-    metrics = [score(probs_IC, items.truth_I) for probs_IC in probs["tf-idf", 200]]
-    assert scores["log_loss"] == pytest.approx(np.mean([metric.log_loss for metric in metrics]), rel=1e-5)
+    nats = [log_loss(items.truth, probs_IC) for probs_IC in probs["tf-idf", 200]]
+    assert scores["loss"] == pytest.approx(np.mean(nats), rel=1e-5)
+    assert scores["metrics"]["log_loss"]["value"] == pytest.approx(np.mean(nats), rel=1e-5)
+    assert scores["metrics"]["accuracy"]["value"] == pytest.approx(scores["mean"])
     between = difference(correct["fine-tuned", 50], correct["tf-idf", 50], 0.9, 0.05)
     assert told["differences"]["50"]["low"] == between.low and told["differences"]["50"]["high"] == between.high
     assert told["verdict"] == told["differences"]["200"] and told["verdict"]["outcome"] == "paid"
@@ -67,13 +70,13 @@ def test_the_summary_holds_the_numbers_of_its_parts() -> None:
 def test_confusion_and_worst_errors_are_those_of_the_better_arm() -> None:
     answers, items, probs = comparison()
     told = summary(answers, items, 0.95)
-    assert told["confusion"]["arm"] == "fine-tuned" and np.sum(told["confusion"]["counts"]) == DRAWS * NUM_ITEMS
+    assert told["detail"]["arm"] == "fine-tuned" and np.sum(told["detail"]["confusion"]["counts"]) == DRAWS * NUM_ITEMS
     first = probs["fine-tuned", 200][0]
     sure = [wrong["confidence"] for wrong in told["worst"]]
     assert sure == sorted(sure, reverse=True) and len(sure) > 0
     at = items.keys.index(told["worst"][0]["key"])
     assert told["worst"][0]["predicted"] == CLASSES[first[at].argmax()] != told["worst"][0]["truth"]
-    assert first[at].max() == pytest.approx(max(first[first.argmax(1) != items.truth_I].max(1)))
+    assert first[at].max() == pytest.approx(max(first[first.argmax(1) != items.truth].max(1)))
 
 
 def test_the_table_is_plain_for_other_programs(tmp_path: Path) -> None:
@@ -84,8 +87,7 @@ def test_the_table_is_plain_for_other_programs(tmp_path: Path) -> None:
     row = table.slice(NUM_ITEMS + 3, 1).to_pylist()[0]
     assert (row["arm"], row["n_labels"], row["draw"], row["key"]) == ("fine-tuned", 50, 1, "test.csv:3")
     expected = probs["fine-tuned", 50][1, 3]
-    assert row["predicted"] == expected.argmax() and row["confidence"] == pytest.approx(expected.max())
-    assert row["truth_probability"] == pytest.approx(expected[row["truth"]])
+    assert row["answer"] == pytest.approx(expected.tolist()) and row["truth"] == items.truth[3]
 
 
 def test_a_file_that_is_something_else_is_named(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def _proof(outcome: str, n_items: int) -> dict[str, Any]:
     return {
         "confidence": 0.95, "labels": list(LABELS), "arms": arms, "differences": differences,
         "verdict": {"outcome": outcome, "sentence": sentence[outcome], "n_labels": 200, "labels_to_tell": 900},
-        "confusion": {"classes": ["negative", "positive <b>"], "counts": [[9871, 2629], [2471, 10029]]},
+        "detail": {"confusion": {"classes": ["negative", "positive <b>"], "counts": [[9871, 2629], [2471, 10029]]}},
         "worst": [
             {"key": "test.parquet:17", "truth": "negative", "predicted": "positive <b>", "confidence": 0.993,
              "preview": HOSTILE},

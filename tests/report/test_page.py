@@ -139,7 +139,7 @@ def test_what_users_wrote_is_only_ever_text(make_run: MakeRun) -> None:
     proof = read_json(folder / "eval" / "proof.json")
     proof["arms"][3]["name"] = HOSTILE
     proof["verdict"]["sentence"] = HOSTILE
-    proof["confusion"]["classes"] = [HOSTILE, "b"]
+    proof["detail"]["confusion"]["classes"] = [HOSTILE, "b"]
     proof["worst"] = [{**item, "key": HOSTILE, "truth": HOSTILE, "predicted": HOSTILE} for item in proof["worst"]]
     proof["worst"][1]["preview"] = '<img alt="" onerror="alert(1)" src="data:image/svg+xml;base64,PHN2Zz4=">'
     change(folder / "eval" / "proof.json", **{k: v for k, v in proof.items() if k != "xxh3"})
@@ -237,7 +237,7 @@ def test_many_classes_stay_small(make_run: MakeRun) -> None:
     worst = [{"key": "k", "truth": "a", "predicted": "b", "confidence": 0.9, "preview": "y" * 9000}] * 500
     change(
         folder / "eval" / "proof.json",
-        confusion={"classes": [f"c{i}" for i in range(size)], "counts": counts},
+        detail={"confusion": {"classes": [f"c{i}" for i in range(size)], "counts": counts}},
         worst=worst,
     )
     change(folder / "data.json", labels={f"c{i}": i + 1 for i in range(size)})

@@ -59,6 +59,7 @@ def is_override(place: str) -> bool:
         "at_zero",
         "chance",
         "predict",
+        "answers",
         "extra_repr",
     }
     return place.rsplit(".", 1)[-1] in contract and not place.startswith("src/seedbed/core/types.py")

@@ -98,14 +98,16 @@ def test_a_long_line_and_ragged_rows(shell: Shell, tmp_path: Path) -> None:
     assert {row["key"] for row in told["quarantined"]} == {"t.csv:42", "t.csv:43", "t.csv:44"}
 
 
-@pytest.mark.parametrize(("rows", "what"), [("none", "no labels"), ("one", 'only one class, "same"')])
+@pytest.mark.parametrize(
+    ("rows", "what"), [("none", "no row has a label"), ("one", 'only one class, "same" (40 rows)')]
+)
 def test_without_labels_it_pretrains_and_says_what_is_missing(
     shell: Shell, tmp_path: Path, rows: str, what: str
 ) -> None:
     labels = [[], ["same"]][rows == "one"]
     data = write_csv(tmp_path / "t.csv", [[text, *labels] for text in TEXTS], ["text", *["label" for _ in labels]])
     told = shell.ok("run", data, "--out", tmp_path / "r", *FEW)
-    assert told.last.startswith(f"verdict: cannot tell. There are {what}") and "--label COLUMN" in told.last
+    assert told.last.startswith(f"verdict: cannot tell. Labels are missing ({what})") and "--label COLUMN" in told.last
     (run,) = (tmp_path / "r").glob("run-*")
     assert (run / "model" / "model.safetensors").is_file() and (run / "report.html").is_file()
     assert shell.ok("run", data, "--out", tmp_path / "r", *FEW).last == told.last

@@ -49,7 +49,9 @@ def test_a_damaged_answer_is_said_and_not_used(tmp_path: Path) -> None:
     store(run, cell, "an arm", Answer(np.full((3, 2), 0.5), 0.75, 2.0))
     kept = stored(run, cell, "an arm", say)
     assert (
-        kept is not None and (kept.selection, kept.seconds) == (0.75, 2.0) and kept.probs_IC.tolist() == [[0.5] * 2] * 3
+        kept is not None
+        and (kept.selection, kept.seconds) == (0.75, 2.0)
+        and kept.answers_IC.tolist() == [[0.5] * 2] * 3
     )
     assert stored(run, Cell(4, 0, 0, np.arange(4), np.arange(5, 8)), "an arm", say) is None and not told
     (path,) = (tmp_path / "eval" / "cells").iterdir()

@@ -102,6 +102,8 @@ def _call(verb: Verb, given: dict[str, Any], screen: Screen) -> None:
     if "run" in verb.arguments and not (verb.foreign and is_foreign(positional[0])):
         positional[0] = locate_run(positional[0], verb.runs)
     tables = parse_set(values.pop("set", []))
+    if "slices" in values:
+        tables = merge(tables, {"prove": {"slices": values.pop("slices")}})
     if "labels" in values:
         tables = merge(tables, {"prove": {"labels": _label_counts(values.pop("labels"))}})
     for flag, section in (("freeze", "finetune"), ("public", "prove")):

@@ -37,6 +37,12 @@ HOW = "How"
 FLAGS: dict[str, Argument] = {
     "out": _flag(str | None, "Folder for runs and prepared data. Default: runs.", "--out", metavar="FOLDER"),
     "label": _flag(str | None, "Column that holds the label.", "--label", metavar="COLUMN"),
+    "task": _flag(
+        str | None,
+        "How labels are learnt: classify, multilabel, regress. Default: by the labels.",
+        "--task",
+        metavar="NAME",
+    ),
     "minutes": _flag(float | None, "Wall-clock bound of the whole command.", "--minutes"),
     "steps": _flag(int | None, "Exact number of pretraining steps, instead of minutes.", "--steps"),
     "objective": _flag(
@@ -48,6 +54,9 @@ FLAGS: dict[str, Argument] = {
     "threads": _flag(int | None, "Processor threads. Default: all cores.", "--threads"),
     "memory": _flag(float | None, "Memory to plan for, in GiB. Default: all there is.", "--memory"),
     "labels": _flag(str | None, "Label counts to compare at, such as 50,200,1000.", "--labels", metavar="N,N,..."),
+    "slices": _flag(
+        list[str] | None, "Score parts by themselves: label, length, group; may be repeated.", "--slice", metavar="PART"
+    ),
     "encoder": _flag(str | None, "Reuse the encoder of this run instead of pretraining.", "--from", metavar="RUN"),
     "freeze": _flag(
         list[str] | None,
@@ -122,17 +131,17 @@ VERBS = (
         "run",
         "All of it: understand, clean, plan, pretrain, fine-tune, prove, report.",
         ("data",),
-        ("label", "labels", "public", "allow_download", *JOB, *TALK),
+        ("label", "labels", "task", "slices", "public", "allow_download", *JOB, *TALK),
     ),
     Verb("demo", "The whole path on scikit-learn's digits, in under two minutes.", (), (*JOB, *TALK)),
     Verb(
         "check",
         "What is there: rows, labels, duplicates, what cannot be used and why.",
         ("data",),
-        ("label", *JOB, *TALK),
+        ("label", "task", *JOB, *TALK),
     ),
-    Verb("plan", "What would be trained, how long and why.", ("data",), ("label", *JOB, *TALK)),
-    Verb("pretrain", "Train an encoder without labels.", ("data",), ("label", *JOB, *TALK)),
+    Verb("plan", "What would be trained, how long and why.", ("data",), ("label", "task", *JOB, *TALK)),
+    Verb("pretrain", "Train an encoder without labels.", ("data",), ("label", "task", *JOB, *TALK)),
     Verb(
         "finetune",
         "Train the encoder of a run, or of a checkpoint of transformers, with labels.",
@@ -145,7 +154,7 @@ VERBS = (
         "evaluate",
         "Score the model of a run, with intervals.",
         ("run", "data"),
-        ("label", *JOB, *TALK),
+        ("label", "task", *JOB, *TALK),
         ANSWERING,
         optional=("data",),
     ),
@@ -153,7 +162,7 @@ VERBS = (
         "prove",
         "Did pretraining pay? Compare with honest baselines and say so with intervals.",
         ("data",),
-        ("label", "labels", "encoder", "public", "allow_download", *JOB, *TALK),
+        ("label", "labels", "task", "slices", "encoder", "public", "allow_download", *JOB, *TALK),
     ),
     Verb(
         "predict",

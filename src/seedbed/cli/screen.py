@@ -52,6 +52,7 @@ class Screen:
         self.task = TaskID(0)
         self.next_line, self.gap = 0.0, FIRST_GAP_S
         self.arms: dict[tuple[int, str], dict[int, list[float]]] = {}
+        self.falling = False
         self.counts: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.report = ""
@@ -189,9 +190,10 @@ class Screen:
             self.line("  " + step_line(fields))
             self.next_line, self.gap = now + self.gap, min(self.gap * 2, LONGEST_GAP_S)
 
-    def _arm(self, name: str, n_labels: int, draw: int, accuracy: float, **_: Any) -> None:
-        self.arms.setdefault((n_labels, name), {}).setdefault(draw, []).append(accuracy)
-        told = f"{name}, {n_labels:,} labels, draw {draw}: accuracy {accuracy:.3f}"
+    def _arm(self, name: str, n_labels: int, draw: int, score: float, **more: Any) -> None:
+        self.arms.setdefault((n_labels, name), {}).setdefault(draw, []).append(score)
+        self.falling = bool(more.get("falling"))
+        told = f"{name}, {n_labels:,} labels, draw {draw}: {more.get('metric', 'score')} {score:.3f}"
         if self.live:
             if self.bar is None:
                 self._stage(stage="prove")
@@ -208,7 +210,8 @@ class Screen:
             self.bar = None
         arms, self.arms = self.arms, {}
         means = {key: fmean(fmean(parts) for parts in draws.values()) for key, draws in arms.items()}
-        for count, name in sorted(means, key=lambda key: (key[0], -means[key])):
+        turn = 1 if self.falling else -1  # the best first
+        for count, name in sorted(means, key=lambda key: (key[0], turn * means[key])):
             self.line(f"  {count:>7,} labels  {means[count, name]:.3f}  {name} ({len(arms[count, name])} draws)")
 
 

@@ -115,6 +115,9 @@ class ProveSettings(Section):
         (), description="checkpoints of others to compare with: folders of transformers, files of Keras, hf:OWNER/NAME"
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    slices: tuple[Literal["label", "length", "group"], ...] = Field(
+        (), description="parts of the items to score by themselves: of like label, of like length, of one data.group"
+    )
 
 
 class Settings(Section):
@@ -127,7 +130,7 @@ class Settings(Section):
     objective: str = Field("auto", description="pretext task: a file name of seedbed/objectives, or auto")
     trunk: str = Field("auto", description="backbone: a file name of seedbed/models, or auto")
     label: str | None = Field(None, description="column that holds the label")
-    task: str = "classify"
+    task: str = Field("auto", description="how labels are learnt: a file name of seedbed/tasks; auto: by the labels")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="processor threads; 0: all cores")
     memory: Positive | None = Field(None, description="memory to plan for, in GiB; default: all there is")
     device: str = Field("auto", description="cpu, cuda or mps; auto: the fastest there is")

@@ -53,7 +53,9 @@ class Batch:
         ids_B: int64 content hash of each example; with its epoch, the key of all its randomness.
         epochs_B: int64, EVALUATION_EPOCH when scoring.
         starts_B: int64, where a window starts in its document (0 for whole examples).
-        labels_B: int64 class index, NO_LABEL where there is none.
+        labels_B: one label an example, as the data hold it: int64 class index, NO_LABEL where there is none; for sets
+            of labels int8 rows of 0 and 1 (then it is labels_BC), of NO_LABEL where there is none; for numbers float64,
+            NaN where there is none.
     """
 
     inputs: Mapping[str, Padded]
@@ -75,13 +77,16 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         inputs = {name: Padded(values.to(device), keep.to(device)) for name, (values, keep) in self.inputs.items()}
+        # Apple's processors have no doubles.
+        double = self.labels_B.dtype == torch.float64
+        labels_B = self.labels_B.float() if double and device.type == "mps" else self.labels_B
         return replace(
             self,
             inputs=inputs,
             ids_B=self.ids_B.to(device),
             epochs_B=self.epochs_B.to(device),
             starts_B=self.starts_B.to(device),
-            labels_B=self.labels_B.to(device),
+            labels_B=labels_B.to(device),
         )
 
 
@@ -97,8 +102,11 @@ class Facts:
         num_documents: training rows counted.
         image_shape: (channels, rows, columns), all 0 without images; a vector is one pixel with a channel a value.
         channel_mean, channel_std: per channel, of pixels scaled to 0..1, or of values as they are.
-        classes: label names in index order.
-        class_counts: how many training labels each class has.
+        label_kind: what a label is: one "class", a "set" of names, a "number"; see data/labels.py.
+        classes: label names in index order, none for numbers.
+        class_counts: how many training labels each class has, or how many sets hold each name.
+        num_labels: training labels counted.
+        target_mean, target_std: of the training labels, where they are numbers.
     """
 
     modality: str
@@ -109,8 +117,17 @@ class Facts:
     image_shape: tuple[int, int, int] = (0, 0, 0)
     channel_mean: tuple[float, ...] = ()
     channel_std: tuple[float, ...] = ()
+    label_kind: str = "class"
     classes: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
+    num_labels: int = 0
+    target_mean: float = 0.0
+    target_std: float = 1.0
+
+    @property
+    def num_outputs(self) -> int:
+        """Columns of an answer: one for each class or name, one for a number."""
+        return 1 if self.label_kind == "number" else len(self.classes)
 
 
 class Moment(NamedTuple):
@@ -146,7 +163,7 @@ class Loss(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a task answers: logits_BC, in the order of Facts.classes."""
+    """What a task answers: logits_BC, in the order of Facts.classes; one column where labels are numbers."""
 
     logits_BC: Tensor
 
@@ -158,6 +175,7 @@ class Setup:
     Attributes:
         modalities: which readers' batches it understands.
         trunks: trunks it can train, the preferred first.
+        label_kind: what labels a task learns; of no meaning to objectives.
         tokenizer: "bpe", "char" or "word"; "" for data without one. The first is what the planner takes.
         items: "chunks" (every document in consecutive windows, no token lost) or "whole" (one item a row, cropped).
         seq_len: tokens of a window, 0 for data without a length.
@@ -169,6 +187,7 @@ class Setup:
 
     modalities: tuple[str, ...]
     trunks: tuple[str, ...]
+    label_kind: str = "class"
     tokenizer: str = ""
     items: str = "whole"
     seq_len: int = 0
@@ -237,3 +256,7 @@ class Task(Learner):
     @abstractmethod
     def predict(self, views: Views) -> Prediction:
         """Answers for one batch of views."""
+
+    @abstractmethod
+    def answers(self, logits_BC: Tensor) -> Tensor:
+        """What logits say, float64 (B, C): probabilities, or numbers in the unit of the labels."""

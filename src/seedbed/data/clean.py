@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -14,10 +14,13 @@ import pyarrow.compute as pc
 
 from seedbed.core.errors import DataError
 from seedbed.core.settings import Settings
+from seedbed.data.labels import find_kind, label_kind, read_labels
 from seedbed.data.reading import DUPLICATE, EXCLUDED, FATES, QUARANTINED, USED, Seen, read_held, worth
-from seedbed.data.rows import Quarantined, Source, Stream, general, listed, nothing_left, number
+from seedbed.data.rows import Quarantined, Source, Stream, general, nothing_left, number
 from seedbed.data.spool import read_long
 from seedbed.data.strings import strings_of
+
+UNREAD = "used without a label: the label is"
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Cleaned:
         understood: sentences for the user: those of the source and those of cleaning.
         ids: int64 hash of the content of each row.
         keys: where each row was found.
-        labels: class names, None without one.
+        label_kind: what the labels are; see data/labels.py.
+        labels: in the canonical form of their kind, None without one.
         splits: "train", "validation", "test", or None where the data do not say.
         groups: what must not be torn apart, None where nothing was named.
         raw: texts, or uint8 pixels in (items, channels, rows, columns).
@@ -54,27 +58,36 @@ class Cleaned:
     ledger: pa.Table
     counts: dict[str, int]
     work: Path | None = None
+    label_kind: str = "class"
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @property
-    def classes(self) -> dict[str, int]:
-        """Labelled rows of each class, by name."""
-        return dict(sorted(Counter(label for label in self.labels if label is not None).items()))
+    def label_shares(self) -> dict[str, int]:
+        """Labelled rows of each class, with each name, or in each range of numbers."""
+        kind, known = label_kind(self.label_kind), [label for label in self.labels if label is not None]
+        names = kind.names(known)
+        return kind.shares(kind.encode(known, names), names)
+
+    @property
+    def lacking(self) -> str:
+        """Which labels are missing for anything to be learnt from them; empty where none are."""
+        return label_kind(self.label_kind).lacking(self.labels)
 
 
-def clean(source: Source, settings: Settings, folder: Path | None = None) -> Cleaned:
+def clean(source: Source, settings: Settings, folder: Path | None = None, kind: str = "") -> Cleaned:
     """Decode all rows, set aside what cannot be used, and keep one of each set of equal rows.
 
     Equal are texts that differ in case, compatibility forms or blanks only, and images of the same pixels, whatever
     their splits: of a training row and a test row that are equal, the test row stays. Equal rows with different labels
-    leave one row without a label; a label that occurs only once is dropped, for nothing could be tested with it.
+    leave one row without a label; a name that occurs only once is dropped, for nothing could be tested with it.
 
     Args:
         source: opened by `open_source`.
         settings: `data.min_chars`, `data.image_size`.
         folder: where rows of long files are kept, and are found again by the same command.
+        kind: what the labels are; found from them where it is not said.
 
     Raises:
         DataError: no row is left.
@@ -89,10 +102,8 @@ def clean(source: Source, settings: Settings, folder: Path | None = None) -> Cle
         seen, contents = read_held(source.rows, reader, shape, settings)
     same = _equal_rows(seen)
     chosen = np.flatnonzero(same == np.arange(len(same)))
-    notes = dict(zip(seen.noted.tolist(), seen.reasons, strict=True))
-    labels = {place: None for place in _conflicts(seen, same, notes)}
-    agreed = [labels.get(place, seen.labels[place]) for place in chosen.tolist()]
-    single = _drop_single(agreed, chosen, notes)
+    kind = kind or find_kind(seen.labels)
+    labels, notes, said = _labels_of(seen, same, kind)
     fates = np.where((same >= 0) & (same != np.arange(len(same))), FATES.index(DUPLICATE), seen.fates)
     ledger = _ledger(seen, fates, same, notes, source.quarantined)
     counts = dict(zip(FATES, np.bincount(fates, minlength=len(FATES)).tolist(), strict=True))
@@ -103,7 +114,7 @@ def clean(source: Source, settings: Settings, folder: Path | None = None) -> Cle
         where = ", ".join(map(str, source.paths)) or f"the {source.name}"
         lines = (line for batch in ledger.to_batches(max_chunksize=1000) for line in batch.to_pylist())
         raise nothing_left(where, (Quarantined(line["key"], line["reason"]) for line in lines))
-    understood = [*source.understood, *([told] if told else []), *single, *_remarks(ledger)]
+    understood = [*source.understood, *([told] if told else []), *said, *_remarks(ledger)]
     places = chosen.tolist()
     return Cleaned(
         modality=source.modality,
@@ -112,30 +123,30 @@ def clean(source: Source, settings: Settings, folder: Path | None = None) -> Cle
         understood=understood,
         ids=seen.ids[chosen].astype(np.int64),
         keys=seen.keys.take(pa.array(chosen)).to_pylist() if texts is None else strings_of(seen.keys).pick(chosen),
-        labels=agreed,
+        labels=list(labels.values()),
         splits=[seen.splits[place] for place in places],
         groups=[seen.groups[place] for place in places],
         raw=reader.pack([contents[place] for place in places], shape) if texts is None else texts.pick(chosen),
         ledger=ledger,
         counts=counts,
         work=work,
+        label_kind=kind,
     )
 
 
 def require_labels(cleaned: Cleaned) -> None:
-    """Refuse what needs labels where there are none, or of one class only.
+    """Refuse what needs labels where there are none, or where all are the same.
 
     Raises:
         DataError: with what is missing.
     """
-    classes = cleaned.classes
-    if len(classes) >= 2:
+    lacking = cleaned.lacking
+    if not lacking:
         return
     told = [sentence for sentence in cleaned.understood if "label" in sentence or "class" in sentence]
-    only = f"only one class, {listed(classes)} ({sum(classes.values()):,} rows)" if classes else "no row has a label"
     raise DataError(
-        "There is nothing to learn to tell apart: labels of at least two classes are needed.",
-        found=f"{only}, of {number(len(cleaned), 'row')}",
+        "There is nothing to learn to tell apart: labels that differ are needed, such as those of two classes.",
+        found=f"{lacking}, of {number(len(cleaned), 'row')}",
         cause="; ".join(told[:3]),
         fix="Name the column that holds them by --label COLUMN, or only pretrain: seedbed pretrain needs no labels.",
     )
@@ -154,6 +165,20 @@ def _equal_rows(seen: Seen) -> np.ndarray:
     return same
 
 
+def _labels_of(seen: Seen, same: np.ndarray, kind: str) -> tuple[dict[int, str | None], dict[int, str], list[str]]:
+    """The labels of the rows that stay, by place; what is to be noted of rows; and sentences for the user.
+
+    Which of equal rows stays was settled by labels as they stand, when contents were kept.
+    """
+    read, notes = read_labels(seen.labels, label_kind(kind))
+    seen = replace(seen, labels=read)
+    notes |= dict(zip(seen.noted.tolist(), seen.reasons, strict=True))
+    labels = {place: read[place] for place in np.flatnonzero(same == np.arange(len(same))).tolist()}
+    labels |= dict.fromkeys(_conflicts(seen, same, notes))
+    settled = label_kind(kind).settle(labels)
+    return labels | settled.labels, notes | settled.reasons, settled.understood
+
+
 def _conflicts(seen: Seen, same: np.ndarray, notes: dict[int, str]) -> list[int]:
     """The rows that stay though equal ones carry other labels; told to `notes`."""
     numbers: dict[str | None, int] = {None: -1}
@@ -170,22 +195,14 @@ def _conflicts(seen: Seen, same: np.ndarray, notes: dict[int, str]) -> list[int]
     return list(counts)
 
 
-def _drop_single(labels: list[str | None], places: np.ndarray, notes: dict[int, str]) -> list[str]:
-    counts = Counter(label for label in labels if label is not None)
-    single = {label for label, count in counts.items() if count == 1}
-    if not single:
-        return []
-    for at, label in enumerate(labels):
-        if label in single:
-            labels[at] = None
-            notes[int(places[at])] = f'used without a label: "{label}" occurs only once'
-    return [f"labels that occur only once are dropped, their rows used without: {listed(sorted(single))}"]
-
-
 def _remarks(ledger: pa.Table) -> list[str]:
     """What the user should know of rows that were not used as they are."""
     conflicts = pc.sum(pc.match_substring(ledger.column("reason"), "different labels")).as_py() or 0
     told = [f"{number(conflicts, 'row')} used without a label: equal rows carry different labels"] if conflicts else []
+    unread = ledger.filter(pc.starts_with(ledger.column("reason"), UNREAD))
+    if len(unread):
+        first = unread.slice(0, 1).to_pylist()[0]
+        told.append(f"{number(len(unread), 'row')} {first['reason']}, first in {first['key']}")
     for name, verb in ((QUARANTINED, "quarantined"), (EXCLUDED, "excluded")):
         reasons: Counter[str] = Counter()
         for entry in pc.value_counts(ledger.filter(pc.field("fate") == name).column("reason")).to_pylist():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -29,7 +29,7 @@ TEXT_NAMES = (
     "text", "content", "document", "body", "sentence", "review", "abstract", "article",
     "message", "comment", "post", "tweet", "description", "note", "summary", "title",
 )  # fmt: skip
-LABEL_NAMES = ("label", "class", "target", "category", "y")
+LABEL_NAMES = ("label", "labels", "class", "classes", "tags", "target", "category", "categories", "y")
 MIN_TEXT_CHARS = 20.0  # mean length at which an unnamed column of strings may be text
 FEW_CLASSES = 50
 _WHOLE = re.compile(r"([-+]?\d+)\.0+")
@@ -73,37 +73,32 @@ def rows_of_tables(
     sound: list[Table] = []
     rows: list[tuple[Row, str | None]] = []
     words: set[str | None] = set()
-    labels: Counter[str] = Counter()
     for table in used:
         try:
             # Rows that are not held are gone through too: damage has to show before any of them is used.
-            held, found, counted = _gone_through(rows_of_table(table, chosen), hold=not long)
+            held, found = _gone_through(rows_of_table(table, chosen), hold=not long)
         except Unreadable as error:
             broken.append(Quarantined(table.name, f"{error} ({number(table.num_rows, 'row')})"))
             continue
         sound.append(table)
         rows += held
         words |= found
-        labels += counted
     settled = settle_splits(words, understood)
-    _say_labels(used, chosen, labels, understood)
+    _say_labels(used, chosen, understood)
     return _stream(sound, chosen, settled) if long else [_settle(row, word, settled) for row, word in rows], broken
 
 
 def _gone_through(
     rows: Iterator[tuple[Row, str | None]], *, hold: bool
-) -> tuple[list[tuple[Row, str | None]], set[str | None], Counter[str]]:
-    """All rows if they are to be held, the splits they name, and how many have each label."""
+) -> tuple[list[tuple[Row, str | None]], set[str | None]]:
+    """All rows if they are to be held, and the splits they name."""
     held: list[tuple[Row, str | None]] = []
     words: set[str | None] = set()
-    labels: Counter[str] = Counter()
     for row, word in rows:
         words.add(word)
-        if row.label is not None:
-            labels[row.label] += 1
         if hold:
             held.append((row, word))
-    return held, words, labels
+    return held, words
 
 
 def _settle(row: Row, word: str | None, settled: Mapping[str | None, str | None]) -> Row:
@@ -156,20 +151,22 @@ def _own_word(value: object) -> str | None:
 
 
 def label_name(value: object, key: str) -> str | None:
-    """A label as a class name: whole numbers without a fraction, None for an empty cell.
+    """A label as text: whole numbers without a fraction, lists as JSON, None for an empty cell.
 
     Raises:
-        DataError: the cell holds a list or an object.
+        DataError: the cell holds an object, or a list of lists.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    if isinstance(value, list | dict):
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, list | dict) for part in value)):
         raise DataError(
-            f"{key}: the label is not one value.",
+            f"{key}: the label is neither a value nor a list of values.",
             found=str(value)[:80],
-            cause="Rows with several labels are not supported.",
-            fix="Name a column with one label a row by --label.",
+            cause="The column holds objects.",
+            fix="Name a column with labels by --label.",
         )
+    if isinstance(value, list):
+        return json.dumps([name for part in value if (name := label_name(part, key)) is not None], ensure_ascii=False)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     text = _string(value)
@@ -201,7 +198,7 @@ def choose(
     group = _named(known, settings.data.group, "data.group", tables)
     what, text = content or ("text", _named(known, settings.data.text, "data.text", tables))
     split = _split_column(sample, {label, group, text})
-    found_label = label or _label_column(sample, {group, text, split})
+    found_label = label or _label_column(known, sample, {group, text, split})
     text = text or _text_column(sample, {found_label, group, split}, tables, understood)
     used = [name for name in (text, found_label, split, group) if name is not None]
     unused = [name for name in known if name not in used]
@@ -238,8 +235,10 @@ def _split_column(sample: dict[str, list[object]], taken: set[str | None]) -> st
     return None
 
 
-def _label_column(sample: dict[str, list[object]], taken: set[str | None]) -> str | None:
-    found = [name for name, values in sample.items() if name.lower() in LABEL_NAMES and values and name not in taken]
+def _label_column(known: list[str], sample: dict[str, list[object]], taken: set[str | None]) -> str | None:
+    # Lists are not in the sample.
+    filled = [name for name in known if name not in sample or sample[name]]
+    found = [name for name in filled if name.lower() in LABEL_NAMES and name not in taken]
     return found[0] if len(found) == 1 else None
 
 
@@ -289,14 +288,9 @@ def _no_label(sample: dict[str, list[object]], taken: set[str | None]) -> str:
     return told + (f"; candidates for --label: {', '.join(candidates[:8])}" if candidates else "")
 
 
-def _say_labels(tables: Sequence[Table], chosen: Chosen, counts: Counter[str], understood: list[str]) -> None:
+def _say_labels(tables: Sequence[Table], chosen: Chosen, understood: list[str]) -> None:
     if chosen.label is None:
         return
     without = [table.name for table in tables if chosen.label not in table.columns]
     if without:
         understood.append(f'no column "{chosen.label}" in {", ".join(without)}: these rows are unlabelled')
-    labelled = counts.total()
-    if labelled and len(counts) > max(FEW_CLASSES, labelled // 2):
-        understood.append(
-            f'warning: "{chosen.label}" has {len(counts):,} values in {labelled:,} rows: it hardly names classes'
-        )

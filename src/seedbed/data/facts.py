@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from seedbed.core.types import NO_LABEL, Facts
+from seedbed.core.types import Facts
 
 _PIXELS_AT_ONCE = 1 << 24
 
@@ -40,44 +39,26 @@ class TokenCounts:
         self.num_documents += len(documents)
 
 
-def class_names(labels: Sequence[str | None]) -> list[str]:
-    """Names of the classes in their order: numbers by size, words by alphabet."""
-    names = {label for label in labels if label is not None}
-    if all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
-
-
-def class_counts(labels: np.ndarray, counted: np.ndarray, num_classes: int) -> tuple[int, ...]:
-    """How many of the counted rows have each class."""
-    known = labels[counted & (labels != NO_LABEL)]
-    return tuple(np.bincount(known, minlength=num_classes).tolist())
-
-
-def text_facts(counts: TokenCounts, classes: Sequence[str], counts_C: tuple[int, ...]) -> Facts:
-    """Facts of texts."""
+def text_facts(counts: TokenCounts, labels: Mapping[str, Any]) -> Facts:
+    """Facts of texts; `labels` are the fields that speak of labels."""
     return Facts(
         modality="text",
         vocab_size=len(counts.tokens_V),
         token_counts=tuple(counts.tokens_V.tolist()),
         document_counts=tuple(counts.documents_V.tolist()),
         num_documents=counts.num_documents,
-        classes=tuple(classes),
-        class_counts=counts_C,
+        **labels,
     )
 
 
-def image_facts(
-    modality: str, pixels_BCYX: np.ndarray, training: np.ndarray, classes: Sequence[str], counts_C: tuple[int, ...]
-) -> Facts:
+def image_facts(modality: str, pixels_BCYX: np.ndarray, training: np.ndarray, labels: Mapping[str, Any]) -> Facts:
     """Facts of images, or of vectors, whose values are channels of one pixel.
 
     Args:
         modality: "image" or "vector".
         pixels_BCYX: all rows: uint8, counted in 0..1, or float32 as they are.
         training: which of them are counted, bool.
-        classes: their names.
-        counts_C: how many training labels each class has.
+        labels: the fields that speak of labels.
     """
     _, channels, height, width = pixels_BCYX.shape
     rows = np.flatnonzero(training)
@@ -98,8 +79,7 @@ def image_facts(
         image_shape=(channels, height, width),
         channel_mean=tuple(mean_C.tolist()),
         channel_std=tuple(std_C.tolist()),
-        classes=tuple(classes),
-        class_counts=counts_C,
+        **labels,
     )
 
 

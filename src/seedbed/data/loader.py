@@ -25,7 +25,7 @@ class Loader:
         items: "chunks" (a document in consecutive windows that begin elsewhere each epoch, no token lost) or "whole"
             (one window a document, cropped at a keyed start, and at 0 when scoring).
         seq_len: most tokens of an example; 0: no bound, and for images.
-        labels: int64 class index of every row of `prepared`, instead of its own.
+        labels: a label for every row of `prepared`, instead of its own.
     """
 
     def __init__(
@@ -103,5 +103,5 @@ class Loader:
             ids_B=torch.from_numpy(self._prepared.ids[rows]),
             epochs_B=torch.from_numpy(picks.epochs),
             starts_B=torch.from_numpy(picks.starts),
-            labels_B=torch.from_numpy(self._labels[rows].astype(np.int64)),
+            labels_B=torch.from_numpy(self._labels[rows]),
         )

@@ -137,7 +137,7 @@ def folds(
     Large groups are placed first, in keyed order, each where its labels are scarcest so far.
 
     Args:
-        labels: class index of each row.
+        labels: class index, or stratum, of each row.
         groups: group number of each row.
         k: number of folds.
         draw: repetition; other draws give other folds.
@@ -164,26 +164,30 @@ def folds(
     return fold_of[group]
 
 
-def label_subset(labels: np.ndarray, n: int, draw: int, seed: int, ids: np.ndarray | None = None) -> np.ndarray:
+def label_subset(
+    labels: np.ndarray, n: int, draw: int, seed: int, ids: np.ndarray | None = None, *, covered: bool = True
+) -> np.ndarray:
     """Draw n labelled rows, int64 indices: stratified, at least one per class, and nested in n for a draw.
 
     Args:
-        labels: class index of each row, NO_LABEL where there is none.
+        labels: class index, or stratum, of each row, NO_LABEL where there is none.
         n: how many.
         draw: repetition; other draws give other subsets.
         seed: key of the hash.
         ids: content hash of each row, so that order does not matter; the row's number by default.
+        covered: fewer rows than classes are refused.
 
     Raises:
         UsageError: n is below the number of classes or above the number of labels.
     """
     rows = np.flatnonzero(labels != NO_LABEL)
     classes, label, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
-    if not len(classes) <= n <= len(rows):
+    least = len(classes) if covered else 1
+    if not least <= n <= len(rows):
         raise UsageError(
             f"{n} labels cannot be drawn.",
-            found=f"{len(rows)} labelled rows of {len(classes)} classes.",
-            fix=f"Ask for {len(classes)} to {len(rows)} labels.",
+            found=f"{len(rows)} labelled rows" + (f" of {len(classes)} classes." if covered else "."),
+            fix=f"Ask for {least} to {len(rows)} labels.",
         )
     chance = hash_rows(fold(seed, draw), "labels", rows if ids is None else ids[rows])
     order = np.lexsort((chance, label))

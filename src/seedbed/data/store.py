@@ -9,7 +9,7 @@ import platform
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ import xxhash
 from seedbed.core.runs import fingerprint, friendly, is_alive, read_json, sync_folder
 from seedbed.core.settings import Settings
 from seedbed.core.tokens import PAD
-from seedbed.core.types import NO_LABEL, Facts, Say
+from seedbed.core.types import Facts, Say
 from seedbed.data.clean import Cleaned
 from seedbed.data.facts import facts_from_json
+from seedbed.data.labels import label_kind
 from seedbed.data.reading import USED
 from seedbed.data.shards import Shard, damaged
 from seedbed.data.split import OUT, SPLITS, Ledger, assign
@@ -49,7 +50,7 @@ class Prepared:
         facts: counted over training rows only.
         tokenizer: of texts.
         ids: int64 content hash of each row.
-        labels: int64 class index of each row, NO_LABEL where there is none.
+        labels: the label of each row: an int64 class index, an int8 row of 0 and 1, or a float64; see `labelled`.
         splits: int8 codes of data/split.py.
         groups: int64 number of each row's group.
         lengths: int64 tokens of each row, 1 for images.
@@ -76,6 +77,19 @@ class Prepared:
         """What the rows are: "text", "image" or "vector"."""
         return self.facts.modality
 
+    @cached_property
+    def labelled(self) -> np.ndarray:
+        """Which rows have a label, bool."""
+        return label_kind(self.facts.label_kind).known(self.labels)
+
+    def strata(self, rows: np.ndarray) -> np.ndarray:
+        """Which of some labelled rows have like labels, int64: what subsets and folds keep in proportion."""
+        return label_kind(self.facts.label_kind).strata(self.labels[rows])
+
+    def facts_of(self, rows: np.ndarray) -> Facts:
+        """The facts with what is said of labels counted on some labelled rows alone."""
+        return replace(self.facts, **label_kind(self.facts.label_kind).count(self.labels[rows], self.facts.classes))
+
     @property
     def counts(self) -> dict[str, int]:
         """How many rows of the source were used, duplicate, quarantined, excluded, and in total."""
@@ -90,6 +104,11 @@ class Prepared:
     def keys(self) -> Sequence[str]:
         """Where each row was found."""
         return strings_of(self._index.column("key"))
+
+    @cached_property
+    def group_names(self) -> list[str]:
+        """What the group of each row is called; empty for rows without one."""
+        return [name or "" for name in self._index.column("group_name").to_pylist()]
 
     @cached_property
     def _shard_of(self) -> np.ndarray:
@@ -111,7 +130,7 @@ class Prepared:
             wanted = [split] if isinstance(split, str | int) else list(split)
             chosen &= np.isin(self.splits, [SPLITS[name] if isinstance(name, str) else name for name in wanted])
         if labelled is not None:
-            chosen &= (self.labels != NO_LABEL) == labelled
+            chosen &= self.labelled == labelled
         return np.flatnonzero(chosen)
 
     def tokens(self, rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -199,15 +218,16 @@ def load(folder: Path) -> Prepared:
     if "tokenizer.json" in shards:
         shards["tokenizer.json"].verify()
         tokenizer = load_tokenizer(folder / "tokenizer.json")
-    column = {name: index.column(name).to_numpy() for name in ("id", "label", "split", "group", "length")}
+    column = {name: index.column(name).to_numpy() for name in ("id", "split", "group", "length")}
+    facts = facts_from_json(shards["facts.json"].verify().tobytes().decode())
     return Prepared(
         folder=folder,
         dataset_id=manifest["dataset_id"],
         manifest=manifest,
-        facts=facts_from_json(shards["facts.json"].verify().tobytes().decode()),
+        facts=facts,
         tokenizer=tokenizer,
         ids=column["id"],
-        labels=column["label"],
+        labels=label_kind(facts.label_kind).unpack(index.column("label")),
         splits=column["split"],
         groups=column["group"],
         lengths=column["length"].astype(np.int64),
@@ -303,6 +323,7 @@ def _content(cleaned: Cleaned) -> str:
     else:
         _update(digest, cleaned.raw)
     _update(digest, cleaned.keys)
+    digest.update(cleaned.label_kind.encode())
     for names in (cleaned.labels, cleaned.splits, cleaned.groups):
         numbers: dict[str | None, int] = {}
         codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int64, len(names))

@@ -11,10 +11,10 @@ import pyarrow as pa
 import xxhash
 
 from seedbed.core.runs import fingerprint, json_bytes, write_synced
-from seedbed.core.types import NO_LABEL
 from seedbed.data.clean import Cleaned
 from seedbed.data.encode import encoded, trained_on
-from seedbed.data.facts import TokenCounts, class_counts, class_names, facts_to_json, image_facts, text_facts
+from seedbed.data.facts import TokenCounts, facts_to_json, image_facts, text_facts
+from seedbed.data.labels import label_kind
 from seedbed.data.shards import stamp
 from seedbed.data.split import HELD, TRAIN, Ledger, group_codes
 from seedbed.data.tokenizer import Tokenizer
@@ -48,13 +48,13 @@ def write_dataset(
     Returns:
         The dataset_id, a hash of all of it.
     """
-    classes = class_names(cleaned.labels)
-    index_of = {name: index for index, name in enumerate(classes)}
-    labels = np.array([NO_LABEL if name is None else index_of[name] for name in cleaned.labels], dtype=np.int64)
-    counts_C = class_counts(labels, np.isin(splits, (TRAIN, HELD)), len(classes))
+    kind = label_kind(cleaned.label_kind)
+    names = kind.names(cleaned.labels)
+    targets = kind.encode(cleaned.labels, names)
+    labels = kind.count(targets[np.isin(splits, (TRAIN, HELD)) & kind.known(targets)], names)
     shape: dict[str, Any] = {}
     if isinstance(cleaned.raw, np.ndarray):
-        facts = image_facts(cleaned.modality, cleaned.raw, splits == TRAIN, classes, counts_C)
+        facts = image_facts(cleaned.modality, cleaned.raw, splits == TRAIN, labels)
         parts = (list(cleaned.raw[low : low + _IMAGES_AT_ONCE]) for low in range(0, len(cleaned), _IMAGES_AT_ONCE))
         placed = _write_shards(folder, "images", cleaned.raw.dtype, parts)
         shape = {"values": cleaned.raw.dtype.name}
@@ -66,10 +66,16 @@ def write_dataset(
         write_synced(folder / "tokenizer.json", _writer(tokenizer.to_json().encode()))
         counts = TokenCounts(tokenizer.vocab_size)
         placed = _write_shards(folder, "tokens", tokenizer.dtype, encoded(cleaned.raw, splits, tokenizer, counts, work))
-        facts = text_facts(counts, classes, counts_C)
+        facts = text_facts(counts, labels)
         shape = {"tokens": tokenizer.dtype.name, "rows": _write_rows(folder, cleaned.raw)}
     write_synced(folder / "facts.json", _writer(facts_to_json(facts).encode()))
-    index = {"id": cleaned.ids, "key": _column(cleaned.keys), "label": labels, "split": splits}
+    index: dict[str, Any] = {
+        "id": cleaned.ids,
+        "key": _column(cleaned.keys),
+        "label": kind.pack(targets),
+        "split": splits,
+    }
+    index["group_name"] = pa.array(cleaned.groups, pa.string())
     write_table(folder / "index.arrow", pa.table({**index, "group": group_codes(cleaned.groups), **placed}))
     write_table(folder / "fates.arrow", cleaned.ledger)
     known = ledger.extended(cleaned.ids, splits)

@@ -1,11 +1,11 @@
 """Classic machine learning on the same labels, as strong as is honest and cheap: a weak baseline would flatter us.
 
     classic = Classic("lsa", prepared, pool)              # an unsupervised part is fitted when first needed, once
-    probs_IC, selection = classic.answer(train_rows, train_y, test_rows)
-    model = classic.model(rows, y)                        # the same on all labels, to keep: model.probs(texts)
+    answers_IC, selection = classic.answer(train_rows, train_y, test_rows)
+    model = classic.model(rows, y)                        # the same on all labels, to keep: model.answers(texts)
 
 An arm is a file of `classic/` with four functions: `prepare` (what is learnt without labels), `render` (contents to
-features), `learn` (features and labels to numbers) and `respond` (features to probabilities). What they pass on are
+features), `learn` (features and labels to numbers) and `respond` (features to answers). What they pass on are
 arrays and lists of words, so that what was compared can be written down and read back to the bit. What a row looks
 like to an arm is computed once and kept, so that a further draw costs only its fit.
 """
@@ -24,14 +24,17 @@ import scipy.sparse as sp
 
 from seedbed.data.store import Prepared
 from seedbed.evaluate.linear import Features, State
+from seedbed.evaluate.scoring import scoring
+from seedbed.models.losses import Weights
 
 Answer = tuple[np.ndarray, float]
 MAJORITY = "majority"
 
 
-def classic_arms(modality: str) -> tuple[str, ...]:
-    """Names of the classic arms of a modality, the most important first."""
-    return {"text": ("tfidf", "lsa"), "image": ("pixels", "knn", "svm"), "vector": ("values", "knn", "svm")}[modality]
+def classic_arms(modality: str, kind: str = "class") -> tuple[str, ...]:
+    """Names of the classic arms of a modality that learn a kind of labels, the most important first."""
+    arms = {"text": ("tfidf", "lsa"), "image": ("pixels", "knn", "svm"), "vector": ("values", "knn", "svm")}[modality]
+    return tuple(name for name in arms if name not in scoring(kind).LEFT_OUT)
 
 
 def arm_module(name: str) -> ModuleType:
@@ -53,12 +56,16 @@ class ClassicModel:
     rendering: State
     learnt: State
 
-    def probs(self, contents: Sequence[str | np.ndarray]) -> np.ndarray:
-        """Class probabilities of texts or of uint8 images (channels, height, width), float64 (I, C)."""
-        arm = arm_module(self.name)
+    def answers(self, contents: Sequence[str | np.ndarray]) -> np.ndarray:
+        """Answers for texts or uint8 images (channels, height, width), float64 (I, C)."""
         raw = np.stack(contents) if isinstance(contents[0], np.ndarray) else contents
-        found: np.ndarray = arm.respond(self.learnt, arm.render(self.rendering, raw))
-        return found
+        return _respond(self.name, self.learnt, arm_module(self.name).render(self.rendering, raw))
+
+
+def _respond(name: str, learnt: State, features: Features) -> np.ndarray:
+    """What an arm answers; where labels have weights, it leans as much as they would have made it."""
+    answers: np.ndarray = arm_module(name).respond(learnt, features)
+    return scoring(learnt["kind"]).tilted(answers, learnt["tilt"]) if "tilt" in learnt else answers
 
 
 class Classic:
@@ -69,10 +76,13 @@ class Classic:
         prepared: the data.
         pool: rows an unsupervised part may see: training rows, labelled or not, never test rows.
         seed: of the folds, and of the sketch in LSA.
+        weights: how much labels count, as `class_weights` of the task.
     """
 
-    def __init__(self, name: str, prepared: Prepared, pool: np.ndarray, seed: int = 0) -> None:
-        self.name, self.prepared, self.pool, self.seed = name, prepared, pool, seed
+    def __init__(
+        self, name: str, prepared: Prepared, pool: np.ndarray, seed: int = 0, weights: Weights = "none"
+    ) -> None:
+        self.name, self.prepared, self.pool, self.seed, self.weights = name, prepared, pool, seed, weights
         self._arm = arm_module(name)
         self._place: dict[int, int] = {}
         self._kept: list[Features] = []
@@ -81,10 +91,10 @@ class Classic:
         """Learn from labelled rows and answer for others.
 
         Returns:
-            probs_IC, and the accuracy estimated on held-out folds of the training labels.
+            answers_IC, and the score estimated on held-out folds of the training labels.
         """
         learnt, selection = self._learn(train_rows, train_y)
-        return self._arm.respond(learnt, self.features(test_rows)), selection
+        return _respond(self.name, learnt, self.features(test_rows)), selection
 
     def model(self, rows: np.ndarray, y: np.ndarray) -> ClassicModel:
         """What labelled rows teach, to be kept."""
@@ -103,7 +113,12 @@ class Classic:
         return self._kept[0][[self._place[row] for row in rows.tolist()]]
 
     def _learn(self, rows: np.ndarray, y: np.ndarray) -> tuple[State, float]:
-        return self._arm.learn(self.features(rows), y, len(self.prepared.facts.classes), self.seed)
+        facts = self.prepared.facts
+        learnt, selection = self._arm.learn(self.features(rows), y, facts.num_outputs, self.seed)
+        if self.weights != "none":
+            tilt_C = scoring(facts.label_kind).tilt(self.weights, y, facts.classes)
+            learnt = {**learnt, "tilt": tilt_C, "kind": facts.label_kind}
+        return learnt, selection
 
     @functools.cached_property
     def _rendering(self) -> State:

@@ -1,4 +1,4 @@
-"""The one linear classifier: every arm that ends in one ends here, the classic ones too, with the same recipe.
+"""The one linear model: every arm that ends in one ends here, the classic ones too, with the same recipe.
 
 Features are centred and scaled by one number, so that rows have unit length on average. Scaling each feature by itself
 blows up directions in which data hardly vary: in trials it cost 0 to 2 points on images and 5 to 11 on LSA features.
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression
+from scipy.special import expit, softmax
+
+from seedbed.data.labels import label_kind
+from seedbed.evaluate.scoring import scoring_of
 
 # From so many labels on, choices are made by cross-validation; below, it would choose by noise.
 ENOUGH = 200
@@ -28,88 +30,88 @@ State = Mapping[str, Any]  # arrays and lists of words by name: what a fitted pa
 Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-class Selection(NamedTuple):
-    """What training labels alone tell of a recipe: shares and nats on held-out folds."""
+LINKS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "softmax": lambda logits_IC: softmax(logits_IC, axis=1),
+    "sigmoid": expit,
+    "identity": lambda outputs_IC: outputs_IC,
+}
 
-    accuracy: float
-    log_loss: float
+
+class Selection(NamedTuple):
+    """What training labels alone tell of a recipe, on held-out folds: mean score and mean loss of its answers."""
+
+    score: float
+    loss: float
 
 
 @dataclass(frozen=True)
 class Linear:
-    """Logits = features @ weights + biases.
+    """Answers = link(features @ weights + biases).
 
     Attributes:
-        weight_CF: a row for each class.
+        weight_CF: a row for each class or name; one row for numbers.
         bias_C: minus infinity for a class without a label, which gets probability 0.
+        link: a name in LINKS.
     """
 
     weight_CF: np.ndarray
     bias_C: np.ndarray
+    link: str = "softmax"
 
-    def probs(self, x: Features) -> np.ndarray:
-        """Class probabilities of rows of features, float64 (I, C)."""
-        found: np.ndarray = softmax(np.asarray(x @ self.weight_CF.T, dtype=np.float64) + self.bias_C, axis=1)
-        return found
+    def answers(self, x: Features) -> np.ndarray:
+        """Answers for rows of features, float64 (I, C); see `scoring`."""
+        return LINKS[self.link](np.asarray(x @ self.weight_CF.T, dtype=np.float64) + self.bias_C)
+
+    def tilted(self, tilt_C: np.ndarray) -> Linear:
+        """The same model with so much added to its log-odds."""
+        return Linear(self.weight_CF, self.bias_C + tilt_C, self.link)
 
     def state(self) -> State:
-        """The same as arrays by name."""
-        return {"weight": self.weight_CF, "bias": self.bias_C}
+        """The same by name."""
+        return {"weight": self.weight_CF, "bias": self.bias_C, "link": self.link}
 
     @staticmethod
     def from_state(state: State) -> Linear:
         """What `state` gave."""
-        return Linear(state["weight"], state["bias"])
-
-
-def fit_linear(x: Features, y: np.ndarray, num_classes: int, strength: float) -> Linear:
-    """One logistic regression on features as they are; `strength` is the inverse of the L2 penalty."""
-    present = np.unique(y)
-    weight_CF = np.zeros((num_classes, x.shape[1]))
-    bias_C = np.full(num_classes, -np.inf)
-    bias_C[present] = 0.0
-    if len(present) > 1:
-        model = LogisticRegression(C=strength, max_iter=10_000).fit(x, y)
-        coef, intercept = model.coef_, model.intercept_
-        if len(present) == 2:
-            coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
-        weight_CF[present], bias_C[present] = coef, intercept
-    return Linear(weight_CF, bias_C)
+        return Linear(state["weight"], state["bias"], state["link"])
 
 
 def strongest(
     x: Features, y: np.ndarray, num_classes: int, seed: int, strengths: Sequence[float]
 ) -> tuple[Linear, float]:
-    """The logistic regression of the strength that cross-validates best, on features as they are.
+    """The linear model of the strength that cross-validates best, on features as they are.
 
     Returns:
-        The model, and the accuracy estimated on held-out folds of the labels.
+        The model, and the score estimated on held-out folds of the labels.
     """
+    fit = scoring_of(y).fit
 
     def fit_with(strength: float) -> Fit:
-        return lambda learn, answer: fit_linear(x[learn], y[learn], num_classes, strength).probs(x[answer])
+        return lambda learn, answer: fit(x[learn], y[learn], num_classes, strength).answers(x[answer])
 
     best, selection = choose([fit_with(strength) for strength in strengths], y, seed)
-    return fit_linear(x, y, num_classes, strengths[best]), selection
+    return fit(x, y, num_classes, strengths[best]), selection
 
 
 def fit_probe(x: np.ndarray, y: np.ndarray, num_classes: int, seed: int) -> tuple[Linear, float]:
-    """Logistic regression on dense features, regularised by a recipe or, from 200 labels on, by choice.
+    """A linear model on dense features, regularised by a recipe or, from 200 labels on, by choice.
+
+    Logistic regression for classes and, one against the rest, for sets; ridge regression for numbers.
 
     Args:
         x: features (n, F) of the labelled rows.
-        y: their class indices.
-        num_classes: C; a class without a label gets probability 0.
+        y: their targets, of any kind.
+        num_classes: C, the columns of an answer; a class without a label gets probability 0.
         seed: of the folds.
 
     Returns:
-        A model of the features as they are, and the accuracy estimated on held-out folds of the labels.
+        A model of the features as they are, and the score estimated on held-out folds of the labels.
     """
     mean_F, length = centre(x)
-    strengths = STRENGTHS if len(y) >= ENOUGH else (FIXED_STRENGTH,)
+    strengths = scoring_of(y).strengths(len(y))
     model, selection = strongest((x - mean_F) / length, y, num_classes, seed, strengths)
     weight_CF = model.weight_CF / length
-    return Linear(weight_CF, model.bias_C - weight_CF @ mean_F), selection
+    return Linear(weight_CF, model.bias_C - weight_CF @ mean_F, model.link), selection
 
 
 def centre(x: np.ndarray) -> tuple[np.ndarray, float]:
@@ -126,42 +128,42 @@ def scaled(reference: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def choose(fits: Sequence[Fit], train_y: np.ndarray, seed: int) -> tuple[int, float]:
-    """Index of the recipe with the least cross-validated log-loss, and its cross-validated accuracy.
+    """Index of the recipe with the least cross-validated loss, and its cross-validated score.
 
-    Log-loss is less noisy than accuracy, and so the accuracy told is hardly the luckiest of several.
+    Losses are less noisy than scores, and so the score told is hardly the luckiest of several.
     """
     found = [cross_validate(fit, train_y, seed) for fit in fits]
-    best = min(range(len(fits)), key=lambda index: found[index].log_loss)
-    return best, found[best].accuracy
+    best = min(range(len(fits)), key=lambda index: found[index].loss)
+    return best, found[best].score
 
 
 def cross_validate(fit: Fit, train_y: np.ndarray, seed: int) -> Selection:
     """Score a recipe on held-out folds of the training labels; the same folds for every recipe and arm.
 
     Args:
-        fit: (rows to learn from, rows to answer for) -> probabilities of the latter.
-        train_y: class indices.
+        fit: (rows to learn from, rows to answer for) -> answers for the latter.
+        train_y: targets of any kind.
         seed: of the folds.
 
     Returns:
-        Accuracy and log-loss over all folds, or over the first only when labels are many.
+        Mean score and loss over all folds, or over the first only when labels are many.
     """
-    fold_of = _folds(train_y, seed)
+    kind = scoring_of(train_y)
+    fold_of = _folds(label_kind(kind.KIND).strata(train_y), seed)
     held = [np.flatnonzero(fold_of == part) for part in range(1 if len(train_y) > MANY else FOLDS)]
-    right, nats, count = 0.0, 0.0, 0
-    for answer in (rows for rows in held if 0 < len(rows) < len(train_y)):
-        probs = fit(np.setdiff1d(np.arange(len(train_y)), answer), answer)
-        truth = train_y[answer]
-        right += float((probs.argmax(axis=1) == truth).sum())
-        nats -= float(np.log(np.clip(probs[np.arange(len(truth)), truth], 1e-6, None)).sum())
-        count += len(answer)
+    score, loss, count = 0.0, 0.0, 0
+    for rows in (rows for rows in held if 0 < len(rows) < len(train_y)):
+        answers = fit(np.setdiff1d(np.arange(len(train_y)), rows), rows)
+        score += float(kind.scores(answers, train_y[rows]).sum())
+        loss += float(kind.losses(answers, train_y[rows]).sum())
+        count += len(rows)
     assert count, "cross-validation needs two labelled rows"
-    return Selection(right / count, nats / count)
+    return Selection(score / count, loss / count)
 
 
-def _folds(y: np.ndarray, seed: int) -> np.ndarray:
-    """Stratified folds: shuffled, sorted by class, dealt in turn."""
-    order = np.random.default_rng(seed).permutation(len(y))
-    fold_of = np.empty(len(y), dtype=np.int64)
-    fold_of[order[np.argsort(y[order], kind="stable")]] = np.arange(len(y)) % FOLDS
+def _folds(strata: np.ndarray, seed: int) -> np.ndarray:
+    """Stratified folds: shuffled, sorted by stratum, dealt in turn."""
+    order = np.random.default_rng(seed).permutation(len(strata))
+    fold_of = np.empty(len(strata), dtype=np.int64)
+    fold_of[order[np.argsort(strata[order], kind="stable")]] = np.arange(len(strata)) % FOLDS
     return fold_of

@@ -3,17 +3,17 @@
     write_predictions(path, answers, items, confidence)
     told = recompute(path)                                # equals summary(answers, items, confidence)
 
-One row per arm, label count, draw and item: arm, n_labels, draw, key, truth, predicted, confidence (probability given
-to the prediction) and truth_probability. What belongs to an arm as a whole (kind, side, selection score) and to the
-comparison (classes, confidence of the intervals) is in the file's metadata, as JSON.
+One row per arm, label count, draw and item: arm, n_labels, draw, key, truth, and answer: class probabilities, a
+probability for each name, or one number. What belongs to an arm as a whole (kind, side, selection score) and to the
+comparison (names, metric, confidence of the intervals) is in the file's metadata, as JSON.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,15 @@ import pyarrow.parquet as pq
 
 from seedbed.core.errors import DataError
 from seedbed.core.runs import write_atomic
-from seedbed.evaluate.metrics import confusion
-from seedbed.evaluate.stats import mean_interval
-from seedbed.evaluate.verdict import Arm, Contestant, decide
+from seedbed.data.labels import label_kind
+from seedbed.evaluate.resample import with_bounds
+from seedbed.evaluate.scoring import Metric, scoring
+from seedbed.evaluate.slices import parts_of, remark, sliced
+from seedbed.evaluate.stats import Scale, mean_interval
+from seedbed.evaluate.verdict import Arm, Contestant, Verdict, decide
 
 METADATA = b"seedbed"
+ABOUT = "about:"
 WORST = 12
 
 
@@ -37,13 +41,20 @@ class Items:
 
     Attributes:
         keys: origin of each item.
-        truth_I: class index of each.
-        classes: label names in index order.
+        truth: targets of each, of the kind `kind`.
+        classes: label names in index order, none for numbers.
+        metric: the main one.
+        about: what parts of the items are told apart by: a length or a name of each, by way; see `slices`.
+        ways: ways to tell parts apart.
     """
 
     keys: tuple[str, ...]
-    truth_I: np.ndarray
+    truth: np.ndarray
     classes: tuple[str, ...]
+    kind: str
+    metric: Metric
+    about: Mapping[str, np.ndarray] = field(default_factory=dict)
+    ways: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,105 +62,104 @@ class Answers:
     """What one arm answered at one label count.
 
     Attributes:
-        predicted_SI: class indices.
-        confidence_SI: probability given to the prediction.
-        truth_probs_SI: probability given to the truth.
-        selection: accuracy estimated on training labels alone, mean over the draws.
+        answers_SIC: of every draw and item, float32, as they will be read back; see `scoring`.
+        selection: the mean score estimated on training labels alone, mean over the draws.
         pool_share: see `stats.difference`.
     """
 
     arm: Arm
     n_labels: int
-    predicted_SI: np.ndarray
-    confidence_SI: np.ndarray
-    truth_probs_SI: np.ndarray
+    answers_SIC: np.ndarray
     selection: float
     pool_share: float = 0.0
 
-
-def answers_of(
-    arm: Arm, n_labels: int, probs_SIC: np.ndarray, truth_I: np.ndarray, selection: float, pool_share: float = 0.0
-) -> Answers:
-    """Answers from class probabilities, as they will be read back."""
-    predicted_SI = probs_SIC.argmax(axis=2)
-    truth_probs_SI = np.take_along_axis(probs_SIC, np.asarray(truth_I)[None, :, None], axis=2)[:, :, 0]
-    confidence_SI = probs_SIC.max(axis=2)
-    single = np.float32
-    return Answers(
-        arm, n_labels, predicted_SI, confidence_SI.astype(single), truth_probs_SI.astype(single), selection, pool_share
-    )
+    def scores(self, items: Items) -> np.ndarray:
+        """How good each answer is, float64 (S, I)."""
+        return scoring(items.kind).scores(self.answers_SIC, items.truth)
 
 
 def summary(answers: Sequence[Answers], items: Items, confidence: float) -> dict[str, Any]:
     """Scores with intervals, differences, the verdict, and the errors of the better chosen arm, as JSON-able values.
 
     Returns:
-        confidence, labels, arms, differences, verdict (that at the most labels), confusion (its better arm's answers
-        over all draws), worst (the surest wrong ones of its first draw).
+        confidence, metric, labels, arms, differences, verdict (that at the most labels), detail (what its better arm
+        answered over all draws, by kind of label), worst (the worst answers of its first draw), slices (how the two
+        arms of the verdict do on parts of the items).
     """
+    metric = items.metric
     counts = sorted({answer.n_labels for answer in answers})
     arms = {answer.arm.name: {**asdict(answer.arm), "scores": {}} for answer in answers}
     verdicts = {}
     for n_labels in counts:
         here = [answer for answer in answers if answer.n_labels == n_labels]
-        for answer in here:
-            arms[answer.arm.name]["scores"][str(n_labels)] = _score(answer, items, confidence)
-        contestants = [Contestant(found.arm, found.predicted_SI == items.truth_I, found.selection) for found in here]
-        verdicts[n_labels] = decide(contestants, n_labels, confidence, here[0].pool_share)
+        contestants = [Contestant(found.arm, found.scores(items), found.selection) for found in here]
+        for answer, contestant in zip(here, contestants, strict=True):
+            arms[answer.arm.name]["scores"][str(n_labels)] = _score(answer, contestant.scores_SI, items, confidence)
+        verdicts[n_labels] = decide(contestants, n_labels, confidence, here[0].pool_share, metric=metric)
     verdict = verdicts[counts[-1]]
     better = verdict.best_pretrained if verdict.interval.value > 0 else verdict.best_other
     shown = next(answer for answer in answers if answer.n_labels == counts[-1] and answer.arm == better)
     return {
         "confidence": confidence,
+        "metric": asdict(metric),
         "labels": counts,
         "arms": list(arms.values()),
         "differences": {str(n_labels): found.to_json() for n_labels, found in verdicts.items()},
         "verdict": verdict.to_json(),
         **_errors(shown, items),
+        "slices": _slices(verdict, [answer for answer in answers if answer.n_labels == counts[-1]], items, confidence),
     }
 
 
-def _score(answer: Answers, items: Items, confidence: float) -> dict[str, Any]:
-    correct_SI = answer.predicted_SI == items.truth_I
-    interval = mean_interval(correct_SI, confidence, answer.pool_share)
+def _slices(verdict: Verdict, answers: Sequence[Answers], items: Items, confidence: float) -> dict[str, Any]:
+    parts, left_out = parts_of(items.ways, items.kind, items.truth, items.classes, items.about)
+    scores = {answer.arm.name: answer.scores(items) for answer in answers}
+    arms = (verdict.best_pretrained.name, verdict.best_other.name)
+    rows = sliced(parts, scores[arms[0]], scores[arms[1]], items.metric, confidence)
+    return {"arms": list(arms), "rows": rows, "remark": remark(rows, confidence), "left_out": left_out}
+
+
+def _score(answer: Answers, scores_SI: np.ndarray, items: Items, confidence: float) -> dict[str, Any]:
+    metric = items.metric
+    interval = mean_interval(scores_SI, confidence, answer.pool_share, scale=Scale(metric.unit, metric.bounded))
+    low, high = sorted((metric.shown(interval.low), metric.shown(interval.high)))
+    kind = scoring(items.kind)
+    losses_SI = kind.losses(answer.answers_SIC, items.truth)
+    measured = with_bounds(kind.measure, answer.answers_SIC, items.truth, confidence)
     return {
-        "mean": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "draws": correct_SI.mean(axis=1).tolist(),
-        "selection": answer.selection,
-        "log_loss": float(-np.log(np.clip(answer.truth_probs_SI.astype(np.float64), 1e-6, 1.0)).mean()),
+        "mean": metric.shown(interval.value),
+        "low": low,
+        "high": high,
+        "draws": [metric.shown(score) for score in scores_SI.mean(axis=1).tolist()],
+        "selection": metric.shown(answer.selection),
+        "loss": float(losses_SI.mean()),
+        "metrics": {name: found._asdict() for name, found in measured.items()},
     }
 
 
 def _errors(answer: Answers, items: Items) -> dict[str, Any]:
-    num_draws, num_classes = len(answer.predicted_SI), len(items.classes)
-    counts = confusion(np.tile(items.truth_I, num_draws), answer.predicted_SI.ravel(), num_classes)
-    wrong = np.flatnonzero(answer.predicted_SI[0] != items.truth_I)
-    surest = wrong[np.argsort(-answer.confidence_SI[0, wrong], kind="stable")][:WORST]
-    worst = [
-        {
-            "key": items.keys[index],
-            "truth": items.classes[items.truth_I[index]],
-            "predicted": items.classes[answer.predicted_SI[0, index]],
-            "confidence": float(answer.confidence_SI[0, index]),
-        }
-        for index in surest.tolist()
-    ]
-    classes = list(items.classes)
-    return {"confusion": {"arm": answer.arm.name, "classes": classes, "counts": counts.tolist()}, "worst": worst}
+    kind = scoring(items.kind)
+    worst = kind.worst(answer.answers_SIC[0], items.truth, items.classes, WORST)
+    detail = kind.detail(answer.answers_SIC, items.truth, items.classes)
+    return {
+        "detail": {"arm": answer.arm.name, **detail},
+        "worst": [{"key": items.keys[wrong.pop("at")], **wrong} for wrong in worst],
+    }
 
 
 def write_predictions(path: Path, answers: Sequence[Answers], items: Items, confidence: float) -> None:
     """Keep all answers in one Parquet file; it is whole or not there."""
     told = {
+        "kind": items.kind,
         "classes": list(items.classes),
+        "ways": list(items.ways),
+        "metric": asdict(items.metric),
         "confidence": confidence,
         "cells": [
             {
                 "arm": asdict(answer.arm),
                 "n_labels": answer.n_labels,
-                "draws": len(answer.predicted_SI),
+                "draws": len(answer.answers_SIC),
                 "selection": answer.selection,
                 "pool_share": answer.pool_share,
             }
@@ -165,19 +175,20 @@ def write_predictions(path: Path, answers: Sequence[Answers], items: Items, conf
 
 
 def _table(answer: Answers, items: Items) -> pa.Table:
-    num_draws, num_items = answer.predicted_SI.shape
+    num_draws, num_items, width = answer.answers_SIC.shape
     total = num_draws * num_items
     keys = pa.DictionaryArray.from_arrays(np.tile(np.arange(num_items, dtype=np.int32), num_draws), list(items.keys))
     arm = pa.DictionaryArray.from_arrays(np.zeros(total, dtype=np.int32), [answer.arm.name])
+    truth = np.concatenate([items.truth] * num_draws)
+    flat = pa.array(np.ascontiguousarray(answer.answers_SIC, dtype=np.float32).reshape(-1))
     columns = {
         "arm": arm.cast(pa.string()),
         "n_labels": np.full(total, answer.n_labels, dtype=np.int32),
         "draw": np.repeat(np.arange(num_draws, dtype=np.int32), num_items),
         "key": keys.cast(pa.string()),
-        "truth": np.tile(items.truth_I, num_draws).astype(np.int32),
-        "predicted": answer.predicted_SI.ravel().astype(np.int32),
-        "confidence": answer.confidence_SI.ravel(),
-        "truth_probability": answer.truth_probs_SI.ravel(),
+        "truth": label_kind(items.kind).pack(truth),
+        "answer": pa.FixedSizeListArray.from_arrays(flat, width),
+        **{ABOUT + way: pa.array(np.tile(values, num_draws).tolist()) for way, values in items.about.items()},
     }
     return pa.table(columns)
 
@@ -203,23 +214,29 @@ def read_predictions(path: Path) -> tuple[list[Answers], Items, float]:
 
 
 def _parsed(table: pa.Table, told: dict[str, Any]) -> tuple[list[Answers], Items]:
-    columns = {name: table[name].to_numpy() for name in table.column_names if name not in ("arm", "key")}
     names = table["arm"]
+    width = table["answer"].type.list_size
+    flat = table["answer"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     answers, start = [], 0
     num_items = table.num_rows // sum(cell["draws"] for cell in told["cells"])
     for cell in told["cells"]:
-        shape = (cell["draws"], num_items)
-        part = slice(start, start + shape[0] * shape[1])
-        start = part.stop
-        if names[part.start].as_py() != cell["arm"]["name"]:
-            raise ValueError(f"row {part.start} is not of the arm {cell['arm']['name']}")
-        predicted_SI, sure_SI, truth_probs_SI = (
-            columns[name][part].reshape(shape) for name in ("predicted", "confidence", "truth_probability")
+        size = cell["draws"] * num_items
+        if names[start].as_py() != cell["arm"]["name"]:
+            raise ValueError(f"row {start} is not of the arm {cell['arm']['name']}")
+        answers_SIC = flat[start * width : (start + size) * width].reshape(cell["draws"], num_items, width)
+        answers.append(
+            Answers(Arm(**cell["arm"]), cell["n_labels"], answers_SIC, cell["selection"], cell["pool_share"])
         )
-        arm, rest = Arm(**cell["arm"]), (cell["selection"], cell["pool_share"])
-        answers.append(Answers(arm, cell["n_labels"], predicted_SI, sure_SI, truth_probs_SI, *rest))
+        start += size
     keys = tuple(table["key"][:num_items].to_pylist())
-    return answers, Items(keys, columns["truth"][:num_items].astype(np.int64), tuple(told["classes"]))
+    truth = label_kind(told["kind"]).unpack(table["truth"].slice(0, num_items))
+    about = {
+        name.removeprefix(ABOUT): np.array(table[name].slice(0, num_items).to_pylist())
+        for name in table.column_names
+        if name.startswith(ABOUT)
+    }
+    metric, ways = Metric(**told["metric"]), tuple(told["ways"])
+    return answers, Items(keys, truth, tuple(told["classes"]), told["kind"], metric, about, ways)
 
 
 def recompute(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Intervals that hold when both the label subsets and the test items are random.
 
-Scores are correct_SI: right or wrong (1 or 0) of S draws of a label subset on the same I items. Items and draws are
+Scores are scores_SI, such as right or wrong (1 or 0), of S draws of a label subset on the same I items. They are
 crossed, so a mean over both has three sources of variance: draws (one value a row), items (one a column) and what is
 left in each cell. An interval over items alone forgets the first and covers far too seldom at 5 draws.
 
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +39,19 @@ Scores = NDArray[Any]
 LARGEST_SHARE = 0.8
 
 
+class Scale(NamedTuple):
+    """What scores are like: a difference as large as `unit` in an item is a large one; `bounded` are shares of 1."""
+
+    unit: float = 1.0
+    bounded: bool = True
+
+
+SHARES = Scale()
+
+
 @dataclass(frozen=True)
 class Interval:
-    """A mean over draws and items with its bounds, all as shares of 1.
+    """A mean over draws and items with its bounds, in the unit of the scores.
 
     Attributes:
         value: the mean.
@@ -72,30 +82,39 @@ class Interval:
         return _half_width(draw_var + self.pool_sd**2, item_var, draws, self.confidence)
 
 
-def difference(a_SI: Scores, b_SI: Scores, confidence: float = 0.95, pool_share: float = 0.0) -> Interval:
+def difference(
+    a_SI: Scores, b_SI: Scores, confidence: float = 0.95, pool_share: float = 0.0, *, scale: Scale = SHARES
+) -> Interval:
     """Interval of the mean of a - b, arms paired on the same draws and items.
 
     Args:
-        a_SI: 1 where the arm is right, 0 where wrong.
+        a_SI: scores of the one arm, such as 1 where it is right and 0 where it is wrong.
         b_SI: the same for the other arm.
         confidence: nominal coverage.
         pool_share: labels of a subset over labels in the pool the subsets were drawn from, where the test items are
             other rows; 0 for a large pool and for repeated folds. Above 0.8 the draws are so much alike that no claim
             is made beyond the labels of this pool.
+        scale: of the scores.
 
     Returns:
-        The interval, in shares of 1 and within -1..1.
+        The interval, for shares within -1..1.
     """
     assert a_SI.shape == b_SI.shape, f"unpaired arms: {a_SI.shape} and {b_SI.shape}"
-    return _crossed(a_SI.astype(np.float64) - b_SI.astype(np.float64), confidence, pool_share, -1.0)
+    between = (-1.0, 1.0) if scale.bounded else None
+    return _crossed(a_SI.astype(np.float64) - b_SI.astype(np.float64), confidence, pool_share, scale.unit, between)
 
 
-def mean_interval(correct_SI: Scores, confidence: float = 0.95, pool_share: float = 0.0) -> Interval:
-    """Interval of one arm's accuracy; arguments as in `difference`, bounds within 0..1."""
-    return _crossed(correct_SI.astype(np.float64), confidence, pool_share, 0.0)
+def mean_interval(
+    scores_SI: Scores, confidence: float = 0.95, pool_share: float = 0.0, *, scale: Scale = SHARES
+) -> Interval:
+    """Interval of one arm's mean score; arguments as in `difference`, bounds of shares within 0..1."""
+    between = (0.0, 1.0) if scale.bounded else None
+    return _crossed(scores_SI.astype(np.float64), confidence, pool_share, scale.unit, between)
 
 
-def _crossed(x_SI: NDArray[np.float64], confidence: float, pool_share: float, least: float) -> Interval:
+def _crossed(
+    x_SI: NDArray[np.float64], confidence: float, pool_share: float, unit: float, between: tuple[float, float] | None
+) -> Interval:
     num_draws, num_items = x_SI.shape
     assert num_draws >= 2 and num_items >= 2, f"no interval from {num_draws} draws of {num_items} items"
     assert 0.0 <= pool_share <= 1.0, f"{pool_share} is no share"
@@ -103,15 +122,17 @@ def _crossed(x_SI: NDArray[np.float64], confidence: float, pool_share: float, le
     rows_S, columns_I = x_SI.mean(axis=1), x_SI.mean(axis=0)
     draw_var = float(rows_S.var(ddof=1)) / num_draws
     # One pseudo-item for and one against, at half weight: no interval is empty because nobody disagreed.
-    item_var = (float(((columns_I - value) ** 2).sum()) + 1.0) / (num_items - 1) / num_items
+    item_var = (float(((columns_I - value) ** 2).sum()) + unit**2) / (num_items - 1) / num_items
     rest_SI = x_SI - rows_S[:, None] - columns_I[None, :] + value
     cell_var = float((rest_SI**2).sum()) / ((num_draws - 1) * (num_items - 1)) / (num_draws * num_items)
     pool_var = 0.0
     if pool_share <= LARGEST_SHARE:
         pool_var = draw_var * num_draws * pool_share / (1.0 - pool_share)
-    item_var = max(item_var - cell_var, 1.0 / num_items**2)
+    item_var = max(item_var - cell_var, (unit / num_items) ** 2)
     half = _half_width(draw_var + pool_var, item_var, num_draws, confidence)
-    low, high = max(value - half, least), min(value + half, 1.0)
+    low, high = value - half, value + half
+    if between is not None:
+        low, high = max(low, between[0]), min(high, between[1])
     draw_sd, item_sd, pool_sd = math.sqrt(draw_var), math.sqrt(item_var), math.sqrt(pool_var)
     return Interval(value, low, high, num_draws, num_items, draw_sd, item_sd, confidence, pool_sd)
 

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from seedbed.evaluate.stats import LARGEST_SHARE, Interval, Scores, difference
+from seedbed.evaluate.score_class import ACCURACY
+from seedbed.evaluate.scoring import Metric
+from seedbed.evaluate.stats import LARGEST_SHARE, Interval, Scale, Scores, difference
 
 # Weights somebody else pretrained: not the user's pretraining, which has to beat them.
 PUBLIC = "public weights"
@@ -45,12 +47,12 @@ class Contestant:
     """An arm at one label count.
 
     Attributes:
-        correct_SI: right or wrong, per draw and item.
-        selection: accuracy estimated on training labels alone, mean over the draws.
+        scores_SI: how good each answer is, such as 1 or 0, per draw and item.
+        selection: the mean score estimated on training labels alone, mean over the draws.
     """
 
     arm: Arm
-    correct_SI: Scores
+    scores_SI: Scores
     selection: float
 
 
@@ -87,6 +89,7 @@ def decide(
     confidence: float = 0.95,
     pool_share: float = 0.0,
     smallest_gain: float = SMALLEST_GAIN,
+    metric: Metric = ACCURACY,
 ) -> Verdict:
     """Judge arms that answered the same items on the same draws.
 
@@ -95,18 +98,20 @@ def decide(
         n_labels: labels of a draw.
         confidence: of the interval.
         pool_share: see `stats.difference`.
-        smallest_gain: gains below it are as good as none, a share of 1.
+        smallest_gain: gains below it are as good as none, as a share of the metric's unit.
+        metric: what the scores are.
     """
     pretrained, other = _best(contestants, True), _best(contestants, False)
-    interval = difference(pretrained.correct_SI, other.correct_SI, confidence, pool_share)
+    scale, smallest = Scale(metric.unit, metric.bounded), smallest_gain * metric.unit
+    interval = difference(pretrained.scores_SI, other.scores_SI, confidence, pool_share, scale=scale)
     outcome = CANNOT_TELL
     if interval.low > 0:
         outcome = PAID
-    elif interval.high < smallest_gain:
+    elif interval.high < smallest:
         outcome = DID_NOT_PAY
-    draws, labels = to_tell(interval, smallest_gain) if outcome == CANNOT_TELL else (None, None)
-    facts = _facts(interval, n_labels, pretrained.arm, other.arm)
-    end = _end(outcome, interval, smallest_gain, draws, labels)
+    draws, labels = to_tell(interval, smallest) if outcome == CANNOT_TELL else (None, None)
+    facts = _facts(interval, n_labels, pretrained.arm, other.arm, metric)
+    end = _end(outcome, interval, smallest, draws, labels, metric)
     scope = " It holds for these labels: each draw had most or all of them." if pool_share > LARGEST_SHARE else ""
     sentence = f"{facts} {end}{scope}"
     return Verdict(outcome, sentence, n_labels, pretrained.arm, other.arm, interval, draws, labels)
@@ -144,19 +149,23 @@ def _rounded_up(count: int) -> int:
     return math.ceil(count / unit) * unit
 
 
-def _facts(interval: Interval, n_labels: int, pretrained: Arm, other: Arm) -> str:
+def _facts(interval: Interval, n_labels: int, pretrained: Arm, other: Arm, metric: Metric) -> str:
     public = other.kind == PUBLIC
     rival = f"{other.name} (public weights), the best without your" if public else f"{other.name}, the best without"
-    effect = f"{100 * abs(interval.value):.1f} points {'more' if interval.value >= 0 else 'less'} often"
-    bounds = f"{interval.confidence:.0%} interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f} points"
+    low, high = metric.amount(interval.low, "+"), metric.amount(interval.high, "+")
+    bounds = f"{interval.confidence:.0%} interval {low} to {high}{metric.noun and ' '}{metric.noun}"
     return (
-        f"With {n_labels:,} labels, {pretrained.name} (pretrained) is right {effect} than {rival} "
+        f"With {n_labels:,} labels, {pretrained.name} (pretrained) {metric.compared(interval.value)} than {rival} "
         f"pretraining ({bounds}; {interval.num_draws} draws of labels, {interval.num_items:,} items)."
     )
 
 
-def _end(outcome: str, interval: Interval, smallest_gain: float, draws: int | None, labels: int | None) -> str:
-    matters = f"{100 * smallest_gain:g} point" + ("" if smallest_gain == 0.01 else "s")
+def _end(
+    outcome: str, interval: Interval, smallest_gain: float, draws: int | None, labels: int | None, metric: Metric
+) -> str:
+    matters = f"{metric.per * smallest_gain:.3g}"
+    if metric.noun:
+        matters += f" {metric.noun.removesuffix('s') if matters == '1' else metric.noun}"
     if outcome == PAID:
         small = f" The gain is small: below {matters}." if interval.high < smallest_gain else ""
         return f"Pretraining paid.{small}"

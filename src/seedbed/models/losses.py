@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+from seedbed.core.errors import UsageError, nearest
 from seedbed.models.fused import linear_cross_entropy
 
 
@@ -90,3 +95,63 @@ def generator_loss(fake_B: Tensor) -> Tensor:
     Source: Goodfellow et al. 2014, Generative adversarial networks, section 3.
     """
     return F.softplus(-fake_B).sum()
+
+
+Weights = Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]
+
+
+def class_weights(how: Weights, names: Sequence[str], counts_C: Tensor) -> Tensor:
+    """How much an example of each class counts, scaled so that examples count 1 on average.
+
+    Args:
+        how: "none"; "balanced", by which every class counts as much as any other; or the weight of some classes, the
+            others counting 1.
+        names: of the classes.
+        counts_C: training examples of each class.
+
+    Returns:
+        float64 (C,); a class without an example counts 1.
+
+    Raises:
+        UsageError: a weight is given for a class that does not exist.
+
+    Source: King and Zeng 2001, "Logistic regression in rare events data"; "balanced" as in scikit-learn.
+    """
+    unknown = [name for name in (how if isinstance(how, dict) else ()) if name not in names]
+    if unknown:
+        raise UsageError(
+            f'class_weights names "{unknown[0]}", which is no label of these data.',
+            found=f"Labels: {', '.join(names[:20])}.",
+            cause=nearest(unknown[0], names),
+            fix="Correct task_options.class_weights.",
+        )
+    counts_C = counts_C.double()
+    if isinstance(how, dict):
+        weights_C = torch.tensor([how.get(name, 1.0) for name in names], dtype=torch.float64)
+    else:
+        weights_C = torch.ones_like(counts_C) if how == "none" else 1.0 / counts_C.clamp(min=1.0)
+    weights_C = weights_C * counts_C.sum() / (weights_C * counts_C).sum().clamp(min=1e-12)
+    return weights_C.where(counts_C > 0, 1.0)
+
+
+def decision_weights(how: Weights, names: Sequence[str], counts_C: Tensor, num_examples: int) -> Tensor:
+    """How much it counts that each name is not in a set, and that it is, scaled so that decisions count 1 on average.
+
+    Args:
+        how: as in `class_weights`: "balanced" makes the two count alike for every name; a weight is that of being in.
+        names: in their order.
+        counts_C: training sets that hold each name.
+        num_examples: training sets.
+
+    Returns:
+        float64 (C, 2).
+
+    Raises:
+        UsageError: a weight is given for a name that does not exist.
+    """
+    class_weights(how, names, counts_C)
+    rows = []
+    for name, count in zip(names, counts_C.tolist(), strict=True):
+        inside = {"in": how.get(name, 1.0)} if isinstance(how, dict) else how
+        rows.append(class_weights(inside, ("out", "in"), torch.tensor([num_examples - count, count])))
+    return torch.stack(rows)

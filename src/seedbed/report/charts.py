@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from seedbed.evaluate.scoring import Metric
 from seedbed.report.read import Arm, Curve, Difference
 from seedbed.report.svg import COLOURS, drawing, svg_of
 
@@ -35,40 +36,44 @@ class Chart:
     rows: Sequence[Sequence[str]]
 
 
-def differences(found: Sequence[Difference], confidence: float) -> Chart:
-    """Forest plot: best pretrained arm less best other arm at each label count, in points of accuracy."""
+def differences(found: Sequence[Difference], confidence: float, metric: Metric) -> Chart:
+    """Forest plot: how much better the best pretrained arm is than the best other one at each label count."""
+    per = metric.per
     with drawing():
         names = [f"{item.n_labels:,} labels" for item in found]
         figure, axes = _forest(names)
         axes.axvline(0, color=COLOURS["ink"], linewidth=1)
         for y, item in enumerate(found):
             colour = COLOURS["good" if item.low > 0 else "bad" if item.high <= 0 else "unsure"]
-            _whisker(axes, y, 100 * item.value, 100 * item.low, 100 * item.high, colour)
+            _whisker(axes, y, per * item.value, per * item.low, per * item.high, colour)
             axes.annotate(
-                f"{100 * item.value:+.1f}", (100 * item.value, y), (0, 7), textcoords="offset points", ha="center",
+                metric.amount(item.value, "+"), (per * item.value, y), (0, 7), textcoords="offset points", ha="center",
                 color=colour, fontweight="bold",
             )  # fmt: skip
-        reach = max(1.0, *(100 * max(abs(item.low), abs(item.high)) for item in found))
+        reach = max(0.01 * per * metric.unit, *(per * max(abs(item.low), abs(item.high)) for item in found))
         axes.set_xlim(-1.15 * reach, 1.15 * reach)
-        axes.set_xlabel("points of accuracy:  other arm better  ←   0   →  pretrained better")
+        counted = f"{metric.noun} of {metric.name}" if metric.noun else metric.name
+        axes.set_xlabel(f"{counted}:  other arm better  ←   0   →  pretrained better")
         svg = svg_of(figure, "differences")
     return Chart(
         "differences",
-        "Best pretrained arm less best other arm",
-        f"Difference in accuracy with its {confidence:.0%} interval, over label draws and test items together.",
+        "Best pretrained arm against best other arm",
+        f"Difference in {metric.name} with its {confidence:.0%} interval, over label draws and test items together.",
         svg,
         ("labels", "pretrained arm", "other arm", "difference", "low", "high", "draws", "items"),
         [
-            (f"{d.n_labels:,}", d.best_pretrained, d.best_other, _points(d.value), _points(d.low), _points(d.high),
+            (f"{d.n_labels:,}", d.best_pretrained, d.best_other,
+             *(metric.amount(value, "+") for value in (d.value, d.low, d.high)),
              f"{d.num_draws:,}", f"{d.num_items:,}")
             for d in found
         ],
     )  # fmt: skip
 
 
-def arm_means(arms: Sequence[Arm], n_labels: int, confidence: float) -> Chart:
-    """Mean accuracy of every arm at one label count, the best on top; small dots are the draws."""
-    shown = sorted((arm for arm in arms if n_labels in arm.scores), key=lambda arm: -arm.scores[n_labels].mean)
+def arm_means(arms: Sequence[Arm], n_labels: int, confidence: float, metric: Metric) -> Chart:
+    """Mean score of every arm at one label count, the best on top; small dots are the draws."""
+    turn = 1 if metric.falling else -1
+    shown = sorted((arm for arm in arms if n_labels in arm.scores), key=lambda arm: turn * arm.scores[n_labels].mean)
     colours = arm_colours(arms)
     with drawing():
         figure, axes = _forest([arm.name for arm in shown])
@@ -78,21 +83,21 @@ def arm_means(arms: Sequence[Arm], n_labels: int, confidence: float) -> Chart:
             axes.plot(score.draws, [y] * len(score.draws), "o", color=colour, alpha=0.35, markersize=3.5, mew=0)
             _whisker(axes, y, score.mean, score.low, score.high, colour)
             axes.annotate(
-                f"{score.mean:.3f}", (score.mean, y), (0, 7), textcoords="offset points", ha="center", color=colour,
+                figure_of(score.mean), (score.mean, y), (0, 7), textcoords="offset points", ha="center", color=colour,
                 fontweight="bold",
             )  # fmt: skip
         for label, arm in zip(axes.get_yticklabels(), shown, strict=True):
             label.set(
                 color=COLOURS["ink" if arm.pretrained else "muted"], weight="bold" if arm.pretrained else "normal"
             )
-        axes.set_xlabel("accuracy")
+        axes.set_xlabel(metric.name + (": less is better" if metric.falling else ""))
         svg = svg_of(figure, "arms")
     return Chart(
         "arms",
         f"Every arm at {n_labels:,} labels",
-        f"Mean accuracy with its {confidence:.0%} interval; dots are single draws. In bold: pretrained arms.",
+        f"{_capital(metric.name)} with its {confidence:.0%} interval; dots are single draws. In bold: pretrained arms.",
         svg,
-        ("arm", "kind", "pretrained", "accuracy", "low", "high", "on training labels"),
+        ("arm", "kind", "pretrained", metric.name, "low", "high", "on training labels"),
         [
             (a.name, a.kind, "yes" if a.pretrained else "no", *_score_cells(a, n_labels), _selection(a, n_labels))
             for a in shown
@@ -100,8 +105,8 @@ def arm_means(arms: Sequence[Arm], n_labels: int, confidence: float) -> Chart:
     )  # fmt: skip
 
 
-def label_curve(arms: Sequence[Arm], labels: Sequence[int], confidence: float) -> Chart:
-    """Accuracy against the number of labels, one line an arm, named at its end."""
+def label_curve(arms: Sequence[Arm], labels: Sequence[int], confidence: float, metric: Metric) -> Chart:
+    """Score against the number of labels, one line an arm, named at its end."""
     colours = arm_colours(arms)
     with drawing():
         figure = Figure(figsize=(WIDTH, 3.6))
@@ -127,14 +132,14 @@ def label_curve(arms: Sequence[Arm], labels: Sequence[int], confidence: float) -
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(list(labels), [f"{n:,}" for n in labels])
         axes.set_xlabel("labels used")
-        axes.set_ylabel("accuracy")
+        axes.set_ylabel(metric.name)
         axes.grid(axis="y")
         _name_ends(axes, ends)
         svg = svg_of(figure, "labels")
     return Chart(
         "labels",
         "What a label is worth",
-        f"Accuracy by number of labels, with {confidence:.0%} intervals. Solid lines are pretrained arms.",
+        f"{_capital(metric.name)} by number of labels, {confidence:.0%} intervals. Solid lines are pretrained arms.",
         svg,
         ("arm", *(f"{n:,} labels" for n in labels)),
         [(arm.name, *(_interval_cell(arm, n) for n in labels)) for arm in arms],
@@ -280,18 +285,47 @@ def _thin(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[floa
     return [step for step, _ in few], [value for _, value in few]
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
+def residuals(truth: Sequence[float], answer: Sequence[float], arm: str) -> Chart:
+    """Answer against truth, one dot an item; on the diagonal answers are right."""
+    with drawing():
+        figure = Figure(figsize=(WIDTH, 4.2))
+        axes = figure.add_axes((0.11, 0.12, 0.6, 0.85))
+        ends = (min(*truth, *answer), max(*truth, *answer))
+        axes.plot(ends, ends, color=COLOURS["chance"], linewidth=1.2, linestyle=(0, (5, 3)))
+        axes.plot(truth, answer, "o", color=COLOURS["p1"], alpha=0.45, markersize=3.5, mew=0)
+        axes.set_xlabel("truth")
+        axes.set_ylabel("answer")
+        axes.grid()
+        svg = svg_of(figure, "residuals")
+    order = sorted(range(len(truth)), key=lambda at: truth[at])
+    rows = [(figure_of(truth[at]), figure_of(answer[at]), figure_of(answer[at] - truth[at])) for at in order]
+    return Chart(
+        "residuals",
+        f"What {arm} answers",
+        "One dot an item of the first draw, evenly thinned; the dashed line is where answers are right.",
+        svg,
+        ("truth", "answer", "error"),
+        rows[:: max(len(rows) // 40, 1)],
+    )
+
+
+def figure_of(value: float) -> str:
+    """A score in a few characters: shares with three decimals, other numbers with four digits."""
+    return f"{value:.3f}" if 0 <= value <= 1 else f"{value:.4g}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _selection(arm: Arm, n_labels: int) -> str:
     value = arm.scores[n_labels].selection
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else figure_of(value)
 
 
 def _score_cells(arm: Arm, n_labels: int) -> tuple[str, str, str]:
     score = arm.scores[n_labels]
-    return f"{score.mean:.3f}", f"{score.low:.3f}", f"{score.high:.3f}"
+    return figure_of(score.mean), figure_of(score.low), figure_of(score.high)
 
 
 def _interval_cell(arm: Arm, n_labels: int) -> str:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from seedbed.core.runs import write_atomic
 from seedbed.report import charts
 from seedbed.report.charts import Chart
-from seedbed.report.read import Files, read_files
+from seedbed.report.read import Files, Proof, read_files
 from seedbed.report.story import clock, diagnose, headline, limits, main_figures, stage_title
 
 MAX_CLASSES = 12
@@ -75,7 +75,10 @@ def contents(files: Files) -> dict[str, Any]:
             for c in files.curves
         ],
         "data": _data(files.data),
-        "confusion": _confusion(proof.confusion) if proof else {},
+        "confusion": _confusion(proof.detail.get("confusion") or {}) if proof else {},
+        "names": [dict(row) for row in proof.detail.get("names") or []] if proof else [],
+        "measures": _measures(proof) if proof else {},
+        "slices": _slices(proof) if proof else {},
         "worst": [dict(item) for item in proof.worst[:MAX_WORST]] if proof else [],
         "spent": _spent(files),
         "figures": main_figures(files),
@@ -91,12 +94,15 @@ def drawings(files: Files) -> list[Chart]:
     proof = files.proof
     if proof is not None:
         if proof.differences:
-            found.append(charts.differences(proof.differences, proof.confidence))
+            found.append(charts.differences(proof.differences, proof.confidence, proof.metric))
         n_labels = int(proof.verdict.get("n_labels") or (proof.labels[-1] if proof.labels else 0))
         if any(n_labels in arm.scores for arm in proof.arms):
-            found.append(charts.arm_means(proof.arms, n_labels, proof.confidence))
+            found.append(charts.arm_means(proof.arms, n_labels, proof.confidence, proof.metric))
         if len(proof.labels) > 1:
-            found.append(charts.label_curve(proof.arms, proof.labels, proof.confidence))
+            found.append(charts.label_curve(proof.arms, proof.labels, proof.confidence, proof.metric))
+        residuals = proof.detail.get("residuals")
+        if residuals:
+            found.append(charts.residuals(residuals["truth"], residuals["answer"], str(proof.detail["arm"])))
     for curve in files.curves:
         if curve.train or curve.validation:
             found.append(charts.learning_curve(curve))
@@ -136,6 +142,37 @@ def _data(raw: Mapping[str, Any]) -> dict[str, Any]:
         "more_labels": max(len(labels) - MAX_LABELS, 0),
         "quarantined": [{"key": str(q["key"]), "reason": str(q["reason"])} for q in raw.get("quarantined") or []],
     }
+
+
+def _slices(proof: Proof) -> dict[str, Any]:
+    """Parts of the items: both arms' scores and their difference, in words."""
+    rows = []
+    for row in proof.slices.get("rows") or []:
+        cells = [
+            [charts.figure_of(row[arm][name]) for name in ("mean", "low", "high")] for arm in ("pretrained", "other")
+        ]
+        gap = [proof.metric.amount(row["difference"][name], "+") for name in ("value", "low", "high")]
+        rows.append({"by": str(row["by"]), "value": str(row["value"]), "items": row["items"], "cells": [*cells, gap]})
+    if not rows:
+        return {}
+    said = [str(proof.slices["remark"]), *(f"{text[:1].upper()}{text[1:]}." for text in proof.slices["left_out"])]
+    counted = f"difference in {proof.metric.noun}" if proof.metric.noun else "difference"
+    return {"columns": [*proof.slices["arms"], counted], "rows": rows, "said": said}
+
+
+def _measures(proof: Proof) -> dict[str, Any]:
+    """Every metric of every arm at the label count of the verdict, with bounds."""
+    n_labels = int(proof.verdict.get("n_labels") or 0)
+    scored = [(arm.name, arm.scores[n_labels].metrics) for arm in proof.arms if n_labels in arm.scores]
+    names = list(dict.fromkeys(name for _, metrics in scored for name in metrics))
+    rows = [
+        {
+            "arm": arm,
+            "cells": [[charts.figure_of(value) for value in metrics[n]] if n in metrics else [] for n in names],
+        }
+        for arm, metrics in scored
+    ]
+    return {"columns": [name.replace("_", " ") for name in names], "rows": rows} if names else {}
 
 
 def _confusion(raw: Mapping[str, Any]) -> dict[str, Any]:

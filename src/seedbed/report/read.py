@@ -10,19 +10,26 @@ from typing import Any
 
 from seedbed.core.errors import DataError
 from seedbed.core.runs import Run
+from seedbed.evaluate.score_class import ACCURACY
+from seedbed.evaluate.scoring import Metric
 
 Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy of an arm at a label count: mean over draws, interval, draws, and the score on training labels."""
+    """Main metric of an arm at a label count: mean over draws, interval, draws, score on training labels, the others.
+
+    Attributes:
+        metrics: every metric by name, with its bounds.
+    """
 
     mean: float
     low: float
     high: float
     draws: tuple[float, ...]
     selection: float | None
+    metrics: Mapping[str, tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Difference:
-    """Best pretrained arm less best other arm at one label count, in shares of 1."""
+    """How much better the best pretrained arm is than the best other one at one label count, in the metric's unit."""
 
     n_labels: int
     best_pretrained: str
@@ -54,11 +61,13 @@ class Proof:
     """The comparison, from eval/proof.json."""
 
     confidence: float
+    metric: Metric
     labels: tuple[int, ...]
     arms: tuple[Arm, ...]
     differences: tuple[Difference, ...]
     verdict: Mapping[str, Any]
-    confusion: Mapping[str, Any]
+    detail: Mapping[str, Any]
+    slices: Mapping[str, Any]
     worst: Sequence[Mapping[str, Any]]
     seconds: Mapping[str, float]
 
@@ -149,11 +158,14 @@ def _proof(path: Path, raw: Mapping[str, Any]) -> Proof:
     try:
         return Proof(
             confidence=float(raw["confidence"]),
+            metric=Metric(**raw["metric"]) if "metric" in raw else ACCURACY,
             labels=tuple(int(n) for n in raw["labels"]),
             arms=tuple(_arm(arm) for arm in raw["arms"]),
             differences=tuple(_difference(int(n), d) for n, d in sorted(raw["differences"].items(), key=_by_count)),
             verdict=dict(raw["verdict"]),
-            confusion=raw.get("confusion") or {},
+            # Comparisons of classes written before there were other labels hold the matrix beside the rest.
+            detail=raw.get("detail") or {"confusion": raw.get("confusion")},
+            slices=raw.get("slices") or {},
             worst=raw.get("worst") or [],
             seconds=raw.get("seconds") or {},
         )
@@ -184,6 +196,7 @@ def _score(raw: Mapping[str, Any]) -> Score:
         float(raw["high"]),
         draws,
         None if selection is None else float(selection),
+        {str(name): (m["value"], m["low"], m["high"]) for name, m in (raw.get("metrics") or {}).items()},
     )
 
 

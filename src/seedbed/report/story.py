@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seedbed.report.charts import figure_of
 from seedbed.report.read import Curve, Files, Proof
 
 # Relative changes of a loss that are worth a word.
@@ -98,7 +100,11 @@ def limits(files: Files) -> list[str]:
     else:
         said.append("Nothing here was compared with a baseline. `seedbed prove` does that.")
     counts = dict(files.data.get("labels") or {})
-    if counts and max(counts.values()) > IMBALANCE * max(min(counts.values()), 1):
+    if (
+        counts
+        and files.data.get("label_kind", "class") == "class"
+        and max(counts.values()) > IMBALANCE * max(min(counts.values()), 1)
+    ):
         most = max(counts, key=lambda name: counts[name])
         said.append(
             f'The classes are uneven ("{most}" is the largest), so accuracy flatters whoever prefers large ones.'
@@ -157,15 +163,16 @@ def _proof_tiles(proof: Proof) -> list[Tile]:
     found = proof.decisive()
     if found is None:
         return []
+    metric = proof.metric
     means = {arm.name: arm.scores[found.n_labels].mean for arm in proof.arms if found.n_labels in arm.scores}
     tiles = [
         Tile(
             f"Difference at {found.n_labels:,} labels",
-            f"{100 * found.value:+.1f} points",
-            f"{proof.confidence:.0%} interval {100 * found.low:+.1f} to {100 * found.high:+.1f}",
+            f"{metric.amount(found.value, '+')} {metric.noun}".rstrip(),
+            f"{proof.confidence:.0%} interval {metric.amount(found.low, '+')} to {metric.amount(found.high, '+')}",
         ),
-        Tile("Best pretrained", f"{means.get(found.best_pretrained, float('nan')):.3f}", found.best_pretrained),
-        Tile("Best other", f"{means.get(found.best_other, float('nan')):.3f}", found.best_other),
+        Tile("Best pretrained", figure_of(means.get(found.best_pretrained, math.nan)), found.best_pretrained),
+        Tile("Best other", figure_of(means.get(found.best_other, math.nan)), found.best_other),
         Tile("Evidence", f"{found.num_draws} draws", f"of labels, scored on {found.num_items:,} items"),
     ]
     more = proof.verdict.get("labels_to_tell")

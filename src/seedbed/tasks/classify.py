@@ -8,16 +8,18 @@ from typing import Literal, final
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from seedbed.core.settings import Section
 from seedbed.core.types import NO_LABEL, Batch, Facts, Loss, Moment, Prediction, Setup, Task, Views
 from seedbed.models.encoder import encoder_of
 from seedbed.models.heads import make_classifier
+from seedbed.models.losses import Weights, class_weights
 
 SETUP = Setup(
     modalities=("text", "image", "vector"),
     trunks=("transformer", "mlp", "bag", "resnet"),
+    label_kind="class",
     tokenizer="bpe",
     items="whole",
     seq_len=256,
@@ -32,6 +34,7 @@ class Config(Section):
     """What stands on the encoder."""
 
     head: Literal["auto", "linear"] = Field("auto", description="auto: the one that the encoder's exported class has")
+    class_weights: Weights = Field("none", description="none, balanced, or a weight for some classes by name")
 
 
 def views(batch: Batch, config: Config, at: Moment) -> Views:
@@ -44,11 +47,12 @@ def views(batch: Batch, config: Config, at: Moment) -> Views:
 class Classify(Task):
     """Cross-entropy of the class, from the encoder's pooled state.
 
-    Units: examples that have a label.
-    Chance: the entropy of the training labels.
+    Units: examples that have a label; with class weights some count more, by 1 on average.
+    Chance: the entropy of the training labels, each counted by its weight.
     """
 
     metrics = ("accuracy",)
+    weights_C: Tensor
 
     def __init__(self, config: Config, encoders: nn.ModuleDict, facts: Facts) -> None:
         super().__init__()
@@ -56,16 +60,18 @@ class Classify(Task):
         self.modality = facts.modality
         encoder = encoder_of(encoders, facts.modality)
         trunk = "bag" if config.head == "linear" else encoder.spec.trunk
-        self.head = make_classifier(trunk, facts.modality, encoder.width, len(facts.classes))
+        self.head = make_classifier(trunk, facts.modality, encoder.width, facts.num_outputs)
         counts_C = torch.tensor(facts.class_counts, dtype=torch.float64)
-        self._entropy = float(torch.special.entr(counts_C / counts_C.sum()).sum())
-        self._num_classes = len(facts.classes)
+        weights_C = class_weights(config.class_weights, facts.classes, counts_C)
+        self.register_buffer("weights_C", weights_C.float(), persistent=False)
+        self._entropy = float(torch.special.entr(weights_C * counts_C / counts_C.sum()).sum())
+        self._num_classes = facts.num_outputs
 
     def forward(self, views: Views, player: str) -> Loss:
         labels_B = views["labels_B"]
         logits_BC = self.predict(views).logits_BC
         labelled_B = labels_B != NO_LABEL
-        total = F.cross_entropy(logits_BC, labels_B, ignore_index=NO_LABEL, reduction="sum")
+        total = F.cross_entropy(logits_BC, labels_B, self.weights_C, ignore_index=NO_LABEL, reduction="sum")
         right = ((logits_BC.argmax(1) == labels_B) & labelled_B).sum()
         count = labelled_B.sum()
         return Loss(total, count, {"accuracy": (right, count)})
@@ -74,12 +80,16 @@ class Classify(Task):
         pooled_BD = encoder_of(self.encoders, self.modality).pooled(views["values"], views["keep"])
         return Prediction(self.head(pooled_BD).float())
 
+    def answers(self, logits_BC: Tensor) -> Tensor:
+        return torch.softmax(logits_BC.double(), dim=1)
+
     def zero_head_(self, player: str) -> None:
         for parameter in self.head.get_submodule("out").parameters():
             nn.init.zeros_(parameter)
 
     def at_zero(self, views: Views, player: str) -> float:
-        return math.log(self._num_classes)
+        known_B = views["labels_B"][views["labels_B"] != NO_LABEL]
+        return float(self.weights_C[known_B].mean()) * math.log(self._num_classes)
 
     def chance(self, views: Views, player: str) -> float:
         return self._entropy

@@ -31,7 +31,7 @@ class Answerer:
 
     Attributes:
         facts: of the data it learnt from, with its classes.
-        answer: cleaned texts or images of the working shape -> class probabilities, float64 (I, C).
+        answer: cleaned texts or images of the working shape -> answers, float64 (I, C); see Task.answers.
         images: settings of the data by which images get that shape.
     """
 
@@ -48,14 +48,14 @@ def load_answerer(folder: Path, machine: Machine) -> Answerer:
     """
     if is_classic(folder):
         classic, facts, extra = load_classic(folder)
-        return Answerer(facts, classic.probs, extra.get("images", {}))
+        return Answerer(facts, classic.answers, extra.get("images", {}))
     model = load_model(folder)
     training, images = require_network(model, folder), model.extra.get("images", {})
     return Answerer(model.facts, lambda contents: _answers(model, training, contents, machine), images)
 
 
 def answer_rows(answerer: Answerer, rows: Sequence[Row], settings: Settings) -> tuple[np.ndarray, list[str]]:
-    """Class probabilities of rows, float64 (I, C), nan where a row cannot be read; and the reasons, "" where it can."""
+    """Answers for rows, float64 (I, C), nan where a row cannot be read; and the reasons, "" where it can."""
     decoder = import_module(f"seedbed.data.decode_{answerer.facts.modality}")
     # Images are brought to the model's size in the way its training data were.
     fixed = settings.data.model_copy(update=answerer.images)
@@ -71,11 +71,11 @@ def answer_rows(answerer: Answerer, rows: Sequence[Row], settings: Settings) -> 
         reasons.append(reason)
         if not reason:
             contents.append(decoder.fit(content, answerer.facts.image_shape, settings))
-    probs_IC = np.full((len(rows), len(answerer.facts.classes)), np.nan)
+    answers_IC = np.full((len(rows), answerer.facts.num_outputs), np.nan)
     if contents:
         readable = np.array([not reason for reason in reasons])
-        probs_IC[readable] = answerer.answer(contents)
-    return probs_IC, reasons
+        answers_IC[readable] = answerer.answer(contents)
+    return answers_IC, reasons
 
 
 def _answers(model: Model, training: Training, contents: Contents, machine: Machine) -> np.ndarray:
@@ -84,9 +84,9 @@ def _answers(model: Model, training: Training, contents: Contents, machine: Mach
     else:
         items = [ids[: model.seq_len or None] for ids in model.tokenizer.encode_batch([str(text) for text in contents])]
     order = np.argsort([len(item) for item in items], kind="stable")
-    probs_IC = np.empty((len(items), len(model.facts.classes)))
-    probs_IC[order] = predict_batches(training, _batches(model.facts.modality, [items[at] for at in order]), machine)
-    return probs_IC
+    answers_IC = np.empty((len(items), model.facts.num_outputs))
+    answers_IC[order] = predict_batches(training, _batches(model.facts.modality, [items[at] for at in order]), machine)
+    return answers_IC
 
 
 def _batches(modality: str, items: list[np.ndarray]) -> Iterator[Batch]:

@@ -20,6 +20,7 @@ from seedbed.evaluate.baselines import MAJORITY, Classic, classic_arms
 from seedbed.evaluate.kept import save_classic
 from seedbed.evaluate.linear import Linear, fit_probe
 from seedbed.evaluate.probes import Pooled
+from seedbed.evaluate.scoring import scoring
 from seedbed.evaluate.verdict import Arm
 from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder
 from seedbed.train.optim import usual
@@ -43,7 +44,7 @@ class Runner:
 
     Attributes:
         arm: its name and kind.
-        answer: cell -> (probs_IC, accuracy estimated on training labels).
+        answer: cell -> (answers_IC, score estimated on training labels).
         keep: (labelled rows, folder) -> learns from all of these rows, writes a model folder.
         required: a verdict needs it.
     """
@@ -68,14 +69,18 @@ def untrained(spec: EncoderSpec, facts: Facts, seed: int) -> Encoder:
     return build_encoder(spec, facts)
 
 
-def plain_runners(field: Field, seed: int) -> list[Runner]:
+def plain_runners(field: Field, settings: Settings) -> list[Runner]:
     """Arms without a network: majority and the classic ones of the modality, on all training inputs."""
     prepared = field.prepared
     pool = prepared.rows(split=("train", "validation"))
-    first, *others = classic_arms(prepared.modality)
+    weights = settings.task_options.get("class_weights", "none")
+    first, *others = classic_arms(prepared.modality, prepared.facts.label_kind)
     arms = [(Arm(MAJORITY, MAJORITY, False), True), (Arm(first, "classic", False), True)]
     arms += [(Arm(name, "classic", False), False) for name in others]
-    return [_classic(arm, Classic(arm.name, prepared, pool, seed), required=required) for arm, required in arms]
+    return [
+        _classic(arm, Classic(arm.name, prepared, pool, settings.seed, weights), required=required)
+        for arm, required in arms
+    ]
 
 
 def scratch_runners(field: Field, spec: EncoderSpec, settings: Settings, machine: Machine) -> list[Runner]:
@@ -163,18 +168,24 @@ def probed(
 ) -> Runner:
     """A linear probe on features that are computed once for each row."""
     pooled = Pooled(encoder, prepared, machine, read_length(encoder.spec))
-    num_classes = len(prepared.facts.classes)
+    facts = prepared.facts
+    kind, weights = scoring(facts.label_kind), settings.task_options.get("class_weights", "none")
+
+    def learn(rows: np.ndarray) -> tuple[Linear, float]:
+        y = prepared.labels[rows]
+        model, selection = fit_probe(pooled(rows), y, facts.num_outputs, settings.seed)
+        return model.tilted(kind.tilt(weights, y, facts.classes)), selection
 
     def answer(cell: Cell) -> tuple[np.ndarray, float]:
-        model, selection = fit_probe(pooled(cell.train), prepared.labels[cell.train], num_classes, settings.seed)
-        return model.probs(pooled(cell.test)), selection
+        model, selection = learn(cell.train)
+        return model.answers(pooled(cell.test)), selection
 
     def keep(rows: np.ndarray, folder: Path) -> None:
         recipe = recipe_of(encoder.spec, settings, fold(settings.seed, "winner"))
         recipe = replace(recipe, options={**recipe.options, "head": "linear"})
         training = fit_job(encoder, prepared, rows, None, recipe, machine).training
-        model, _ = fit_probe(pooled(rows), prepared.labels[rows], num_classes, settings.seed)
-        _fill_(training.learner.get_submodule("head").get_submodule("out"), model)
+        model, _ = learn(rows)
+        _fill_(training.learner.get_submodule("head").get_submodule("out"), model, training.facts)
         _save(folder, arm, training, prepared, recipe)
 
     return Runner(arm, answer, keep, required)
@@ -186,7 +197,8 @@ def _save(folder: Path, arm: Arm, training: Training, prepared: Prepared, recipe
 
 
 @torch.no_grad()
-def _fill_(layer: nn.Module, model: Linear) -> None:
+def _fill_(layer: nn.Module, model: Linear, facts: Facts) -> None:
+    """Put a linear model into a head; a head for numbers tells standardised ones (classes have mean 0, deviation 1)."""
     assert isinstance(layer, nn.Linear), "a linear head has one layer"
-    layer.weight.copy_(torch.from_numpy(model.weight_CF))
-    layer.bias.copy_(torch.from_numpy(model.bias_C))
+    layer.weight.copy_(torch.from_numpy(model.weight_CF / facts.target_std))
+    layer.bias.copy_(torch.from_numpy((model.bias_C - facts.target_mean) / facts.target_std))

@@ -15,6 +15,7 @@ from seedbed.core.rng import hash_rows
 from seedbed.core.runs import Run, write_atomic
 from seedbed.core.settings import Settings
 from seedbed.core.types import Say
+from seedbed.data.labels import label_kind
 from seedbed.data.split import folds, label_subset
 from seedbed.data.store import Prepared
 
@@ -109,23 +110,27 @@ class Field:
         return Field(self.prepared, self.pool, np.sort(self.items[order[:count]]), 0, self.seed)
 
     def _drawn(self, n_labels: int, draw: int) -> Cell:
-        chosen = label_subset(
-            self.prepared.labels[self.pool], n_labels, draw, self.seed, ids=self.prepared.ids[self.pool]
-        )
-        return Cell(n_labels, draw, 0, self.pool[chosen], self.items)
+        chosen = self._subset(self.pool, n_labels, draw)
+        return Cell(n_labels, draw, 0, chosen, self.items)
+
+    def _subset(self, rows: np.ndarray, n_labels: int, draw: int) -> np.ndarray:
+        prepared = self.prepared
+        covered = label_kind(prepared.facts.label_kind).COVERED
+        strata, ids = prepared.strata(rows), prepared.ids[rows]
+        return rows[label_subset(strata, n_labels, draw, self.seed, ids=ids, covered=covered)]
 
     def _folded(self, n_labels: int, draw: int) -> list[Cell]:
-        labels, groups = self.prepared.labels[self.pool], self.prepared.groups[self.pool]
+        strata, groups = self.prepared.strata(self.pool), self.prepared.groups[self.pool]
         ids = self.prepared.ids[self.pool]
-        fold_of = folds(labels, groups, self.num_folds, draw, self.seed, ids=ids)
+        fold_of = folds(strata, groups, self.num_folds, draw, self.seed, ids=ids)
         made = []
         for part in range(self.num_folds):
-            learn, answer = np.flatnonzero(fold_of != part), np.flatnonzero(fold_of == part)
+            learn, answer = self.pool[fold_of != part], self.pool[fold_of == part]
             if not len(learn) or not len(answer):
                 continue
             if n_labels < len(learn):
-                learn = learn[label_subset(labels[learn], n_labels, draw, self.seed, ids=ids[learn])]
-            made.append(Cell(n_labels, draw, part, self.pool[learn], self.pool[answer]))
+                learn = self._subset(learn, n_labels, draw)
+            made.append(Cell(n_labels, draw, part, learn, answer))
         return made
 
 
@@ -156,12 +161,12 @@ class Answer:
     """What one arm answered in one cell.
 
     Attributes:
-        probs_IC: class probabilities of the cell's test rows.
-        selection: accuracy estimated on the cell's training labels alone.
+        answers_IC: class probabilities of the cell's test rows, or what labels of another kind have; see Task.answers.
+        selection: the score estimated on the cell's training labels alone.
         seconds: what it cost.
     """
 
-    probs_IC: np.ndarray
+    answers_IC: np.ndarray
     selection: float
     seconds: float
 
@@ -172,7 +177,7 @@ def store(run: Run, cell: Cell, arm: str, answer: Answer) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     body = save(
         {
-            "probs": np.ascontiguousarray(answer.probs_IC, np.float64),
+            "probs": np.ascontiguousarray(answer.answers_IC, np.float64),
             "told": np.array([answer.selection, answer.seconds]),
             "test": np.ascontiguousarray(cell.test, np.int64),
         }

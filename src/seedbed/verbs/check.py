@@ -13,7 +13,7 @@ from seedbed.core.events import Say, silent
 from seedbed.data.clean import clean
 from seedbed.data.reading import EXCLUDED, QUARANTINED
 from seedbed.data.source import open_source
-from seedbed.verbs.options import Options, Result, resolve_options
+from seedbed.verbs.options import Options, Result, kind_of, resolve_options
 
 SHOWN = 10
 
@@ -31,14 +31,15 @@ def check(
     settings = resolve_options(options).settings
     source = open_source(data, settings)
     with TemporaryDirectory() as folder:
-        cleaned = clean(source, settings, Path(folder))
+        cleaned = clean(source, settings, Path(folder), kind_of(settings))
     say("understood", lines=list(cleaned.understood))
     say("counts", **cleaned.counts)
     unlabelled = sum(label is None for label in cleaned.labels)
     summary = {
         "modality": cleaned.modality,
         "counts": dict(cleaned.counts),
-        "labels": cleaned.classes,
+        "label_kind": cleaned.label_kind,
+        "labels": cleaned.label_shares,
         "unlabelled": unlabelled,
         "splits": {name or "unassigned": cleaned.splits.count(name) for name in dict.fromkeys(cleaned.splits)},
         "not_used": not_used(cleaned.ledger),

@@ -13,7 +13,8 @@ from seedbed.core.rng import fold
 from seedbed.core.types import Say, silent
 from seedbed.data.clean import require_labels
 from seedbed.data.store import Prepared
-from seedbed.evaluate.metrics import score
+from seedbed.evaluate.resample import with_bounds
+from seedbed.evaluate.scoring import scoring
 from seedbed.train.state import Training
 from seedbed.verbs.arms import recipe_of
 from seedbed.verbs.drive import drive
@@ -58,12 +59,12 @@ def finetune(
     require_labels(ground.cleaned)
     require_fit(model, source, ground.cleaned)
     if dry_run:
-        return Result(None, {"encoder": str(source), "labels": ground.cleaned.classes})
+        return Result(None, {"encoder": str(source), "labels": ground.cleaned.label_shares})
     prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)
     rows = labelled_rows(prepared)
     recipe = recipe_of(model.encoder.spec, ground.settings, fold(ground.settings.seed, "finetune"))
     stopping = len(rows) >= EARLY_STOPPING_FROM and ground.settings.finetune.patience > 0
-    learn, watch = holdout(rows, prepared.labels, prepared.ids, recipe.seed) if stopping else (rows, None)
+    learn, watch = holdout(prepared, rows, recipe.seed) if stopping else (rows, None)
     stage = recipe.stage(len(learn), stopping=stopping)
     also = {"encoder": str(source.resolve()), **start.identity()}
     planned = also | {"encoder": str(source), "stage": stage.to_json()}
@@ -91,8 +92,14 @@ def _scored(training: Training, prepared: Prepared, seq_len: int, machine: Machi
     test = prepared.rows(split="test", labelled=True)
     if not len(test):
         return {}
-    probs_IC = predict_rows(training, prepared, test, seq_len, machine)
-    return {"test": score(probs_IC, prepared.labels[test])._asdict(), "test_rows": len(test)}
+    answers_IC = predict_rows(training, prepared, test, seq_len, machine)
+    measured = with_bounds(scoring(prepared.facts.label_kind).measure, answers_IC[None], prepared.labels[test])
+    intervals = {name: [found.low, found.high] for name, found in measured.items()}
+    return {
+        "test": {name: found.value for name, found in measured.items()},
+        "test_rows": len(test),
+        "intervals": intervals,
+    }
 
 
 def labelled_rows(prepared: Prepared) -> np.ndarray:

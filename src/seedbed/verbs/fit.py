@@ -19,7 +19,7 @@ from seedbed.core.settings import TrainSettings
 from seedbed.core.types import Batch, Moment, Task, silent
 from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
-from seedbed.evaluate.metrics import Metrics, score
+from seedbed.evaluate.scoring import scoring
 from seedbed.models.encoder import Encoder, EncoderSpec
 from seedbed.train.assemble import Stage, assemble, chosen, loader_of
 from seedbed.train.optim import usual
@@ -86,21 +86,21 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained task with the accuracy it reached on labels held out of its training rows."""
+    """A trained task with the score it reached on labels held out of its training rows."""
 
     training: Training
     selection: float
 
 
-def holdout(rows: np.ndarray, labels: np.ndarray, ids: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def holdout(prepared: Prepared, rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split labelled rows into fitting and held-out ones: the first of five stratified parts is held out."""
-    part_of = _parts(rows, labels, ids, seed)
+    part_of = _parts(prepared, rows, seed)
     return rows[part_of != 0], rows[part_of == 0]
 
 
-def _parts(rows: np.ndarray, labels: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
+def _parts(prepared: Prepared, rows: np.ndarray, seed: int) -> np.ndarray:
     """A part of PARTS for each row: sorted by class and keyed by content within it, dealt in turn."""
-    order = np.lexsort((hash_rows(seed, "holdout", ids[rows]), labels[rows]))
+    order = np.lexsort((hash_rows(seed, "holdout", prepared.ids[rows]), prepared.strata(rows)))
     part_of = np.empty(len(rows), np.int64)
     part_of[order] = np.arange(len(rows)) % PARTS
     return part_of
@@ -117,8 +117,9 @@ def fit(start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, reci
         rows: labelled rows of `prepared`.
     """
     stopping = len(rows) >= EARLY_STOPPING_FROM and recipe.settings.patience > 0
-    part_of = _parts(rows, prepared.labels, prepared.ids, recipe.seed)
-    tried: list[tuple[Recipe, Metrics, Training]] = []
+    part_of = _parts(prepared, rows, recipe.seed)
+    tried: list[tuple[Recipe, float, float, Training]] = []
+    kind = scoring(prepared.facts.label_kind)
     for lr in recipe.trials or (recipe.lr,):
         trial = replace(recipe, lr=lr)
         probs, truth = [], []
@@ -127,12 +128,14 @@ def fit(start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, reci
             training = _train(start, prepared, learn, held if stopping else None, trial, machine)
             probs.append(predict_rows(training, prepared, held, recipe.seq_len, machine))
             truth.append(prepared.labels[held])
-        tried.append((trial, score(np.concatenate(probs), np.concatenate(truth)), training))
-    # By log-loss, which is less noisy than accuracy, so that the accuracy told is hardly the luckier of two.
-    best, measured, training = min(tried, key=lambda one: one[1].log_loss)
+        answers, targets = np.concatenate(probs), np.concatenate(truth)
+        loss, score = float(kind.losses(answers, targets).mean()), float(kind.scores(answers, targets).mean())
+        tried.append((trial, loss, score, training))
+    # By the loss, which is less noisy than the score, so that the score told is hardly the luckier of two.
+    best, _, selection, training = min(tried, key=lambda one: one[1])
     if not stopping:
         training = _train(start, prepared, rows, None, best, machine)
-    return Fitted(training, measured.accuracy)
+    return Fitted(training, selection)
 
 
 def _train(
@@ -157,8 +160,7 @@ def fit_job(
     machine: Machine,
 ) -> Job:
     """The stage that trains a task on rows, stopping early by held-out ones where there are some."""
-    counts = np.bincount(prepared.labels[rows], minlength=len(prepared.facts.classes))
-    facts = replace(prepared.facts, class_counts=tuple(int(count) for count in counts))
+    facts = prepared.facts_of(rows)
     if isinstance(start, Encoder):
         # What the encoder looks up and how it scales is its own, whatever the new data are like.
         own = ("vocab_size", "token_counts", "document_counts", "num_documents", "channel_mean", "channel_std")
@@ -175,18 +177,18 @@ def fit_job(
 def predict_rows(
     training: Training, prepared: Prepared, rows: np.ndarray, seq_len: int, machine: Machine
 ) -> np.ndarray:
-    """Class probabilities of rows, float64 (I, C), in the order of `rows`."""
+    """Answers for rows, float64 (I, C), in the order of `rows`."""
     order = np.argsort(prepared.lengths[rows], kind="stable")
-    probs = np.zeros((len(rows), len(training.facts.classes)))
+    answers_IC = np.zeros((len(rows), training.facts.num_outputs))
     if len(rows):
         loader = Loader(prepared, rows[order], seed=0, batch_size=64, items="whole", seq_len=seq_len)
-        probs[order] = predict_batches(training, loader.evaluation(), machine)
-    return probs
+        answers_IC[order] = predict_batches(training, loader.evaluation(), machine)
+    return answers_IC
 
 
 @torch.no_grad()
 def predict_batches(training: Training, batches: Iterator[Batch], machine: Machine) -> np.ndarray:
-    """Class probabilities of the examples of batches, float64 (I, C), in their order."""
+    """Answers for the examples of batches, float64 (I, C), in their order; see Task.answers."""
     learner = training.learner
     if not isinstance(learner, Task):
         raise AssertionError("only a task predicts")
@@ -197,5 +199,5 @@ def predict_batches(training: Training, batches: Iterator[Batch], machine: Machi
         views = training.views(moved, training.config, Moment(keys_for(0, moved, -1), -1, 1.0, False, training.facts))
         with autocast(machine):
             logits_BC: Tensor = learner.predict(views).logits_BC
-        found.append(torch.softmax(logits_BC.double(), dim=1).cpu().numpy())
+        found.append(learner.answers(logits_BC).cpu().numpy())
     return np.concatenate(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,15 +17,16 @@ from seedbed.core.errors import DataError, UsageError
 from seedbed.core.find import content_of_own
 from seedbed.core.runs import RECORD, Run, environment, fingerprint, open_run, write_atomic
 from seedbed.core.settings import Settings
-from seedbed.core.types import NO_LABEL, Say
+from seedbed.core.types import Say
 from seedbed.data.clean import Cleaned, clean
+from seedbed.data.labels import label_kind
 from seedbed.data.source import Source, open_source
 from seedbed.data.store import Prepared, load, prepare
 from seedbed.data.tokenizer import Tokenizer
 from seedbed.plan.advise import allowed
 from seedbed.report.page import write_report
 from seedbed.verbs.check import not_used
-from seedbed.verbs.options import Options, Result, resolve_options
+from seedbed.verbs.options import Options, Result, kind_of, resolve_options
 
 SHOWN_QUARANTINED = 20
 
@@ -80,7 +80,10 @@ def stand(data: Any, out: str | Path, say: Say, options: Options, *planned: Laye
         say("warning", text="Both --minutes and --steps: the steps are exact, the minutes bound everything else.")
     source = open_source(data, settings)
     _keep_apart(source, Path(out))
-    cleaned = clean(source, settings, Path(out) / "data")
+    cleaned = clean(source, settings, Path(out) / "data", kind_of(settings))
+    if settings.task == "auto":
+        task = label_kind(cleaned.label_kind).TASK
+        resolved = resolve_options(options, *planned, ("planner: by the labels", {"task": task}))
     say("understood", lines=list(cleaned.understood))
     say("counts", **cleaned.counts)
     machine = detect(settings)
@@ -171,9 +174,8 @@ def write_start(run: Run, ground: Ground, prepared: Prepared, planned: dict[str,
     write_atomic(run.folder / "config.toml", dump_toml(ground.resolved).encode())
     if not (run.folder / "plan.json").exists():
         run.write_json("plan.json", planned)
-    labels = prepared.labels[prepared.labels != NO_LABEL]
-    classes = prepared.facts.classes
-    counted = Counter(classes[index] for index in labels.tolist())
+    facts = prepared.facts
+    shares = label_kind(facts.label_kind).shares(prepared.labels[prepared.labelled], facts.classes)
     run.write_json(
         "data.json",
         {
@@ -184,7 +186,8 @@ def write_start(run: Run, ground: Ground, prepared: Prepared, planned: dict[str,
             "understood": list(ground.cleaned.understood),
             "counts": dict(ground.cleaned.counts),
             "splits": {name: len(prepared.rows(split=name)) for name in ("train", "validation", "test", "held")},
-            "labels": {name: counted[name] for name in classes},
+            "label_kind": facts.label_kind,
+            "labels": shares,
             "quarantined": not_used(ground.cleaned.ledger, SHOWN_QUARANTINED),
         },
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,6 @@ def require_network(model: Model, folder: Path) -> Training:
 def _task(folder: Path, encoder: Encoder, facts: Facts, extra: dict[str, Any]) -> Training:
     module = find("tasks", extra["task"])
     config = validate_options(module.config_class, extra.get("options", {}), "task_options")
-    facts = replace(facts, class_counts=facts.class_counts or (1,) * len(facts.classes))
     learner = module.learner_class(config, nn.ModuleDict({facts.modality: encoder}), facts)
     assert isinstance(learner, Task), "a network answers"
     load_head_(folder, learner.get_submodule("head"))

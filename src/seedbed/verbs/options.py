@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from seedbed.core.config import Layer, Resolved, load_toml, resolve
+from seedbed.core.find import find
+from seedbed.core.settings import Settings
 
 
 class Options(TypedDict, total=False):
@@ -75,6 +77,15 @@ def _cell(value: object) -> str:
     if value is None or isinstance(value, list | tuple):
         return ""
     return escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def kind_of(settings: Settings) -> str:
+    """What labels the task that was asked for learns; empty where that is left to the labels.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    return "" if settings.task == "auto" else find("tasks", settings.task).setup.label_kind
 
 
 def resolve_options(options: Options, *planned: Layer) -> Resolved:

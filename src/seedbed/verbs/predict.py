@@ -18,10 +18,11 @@ from seedbed.core.errors import DataError, UsageError, nearest
 from seedbed.core.locate import locate_run
 from seedbed.core.runs import friendly, write_atomic
 from seedbed.core.settings import Settings
-from seedbed.core.types import Say, silent
+from seedbed.core.types import Facts, Say, silent
 from seedbed.data import decode_image, decode_text, tables
 from seedbed.data.rows import Row
 from seedbed.data.source import open_source
+from seedbed.evaluate.scoring import scoring
 from seedbed.verbs.accepts import ANSWERING
 from seedbed.verbs.answer import answer_rows, load_answerer
 from seedbed.verbs.options import Options, Result, resolve_options
@@ -48,8 +49,8 @@ def predict(
         say: listener to events.
         options: how the inputs are read, such as data={"text": "body"}.
 
-    Returns: no folder; `predictions` in the summary has, per row, key, label, confidence, probabilities, and the reason
-        where a row could not be read.
+    Returns: no folder; `predictions` in the summary has, per row, key, label (a class, a list of names, or a number),
+        confidence, probabilities, and the reason where a row could not be read.
 
     Raises:
         DataError: the run's model cannot answer, or the inputs are of another modality.
@@ -71,10 +72,10 @@ def predict(
     folder = locate_run(run, ANSWERING) / "model"
     model = load_answerer(folder, machine)
     rows = _rows(model.facts.modality, inputs, settings)
-    probs_IC, reasons = answer_rows(model, rows, settings)
+    answers_IC, reasons = answer_rows(model, rows, settings)
     told = [
-        _told(row, probs_C, reason, model.facts.classes)
-        for row, probs_C, reason in zip(rows, probs_IC, reasons, strict=True)
+        _told(row, answer_C, reason, model.facts)
+        for row, answer_C, reason in zip(rows, answers_IC, reasons, strict=True)
     ]
     unread = sum(bool(reason) for reason in reasons)
     if unread:
@@ -111,17 +112,10 @@ def _is_path(word: str) -> bool:
         return False
 
 
-def _told(row: Row, probs_C: np.ndarray, reason: str, classes: tuple[str, ...]) -> dict[str, Any]:
+def _told(row: Row, answer_C: np.ndarray, reason: str, facts: Facts) -> dict[str, Any]:
     if reason:
         return {"key": row.key, "label": None, "confidence": None, "probabilities": None, "reason": reason}
-    best = int(probs_C.argmax())
-    return {
-        "key": row.key,
-        "label": classes[best],
-        "confidence": float(probs_C[best]),
-        "probabilities": dict(zip(classes, probs_C.tolist(), strict=True)),
-        "reason": None,
-    }
+    return {"key": row.key, **scoring(facts.label_kind).told(answer_C, facts.classes)._asdict(), "reason": None}
 
 
 def _encoded(told: list[dict[str, Any]], suffix: str) -> bytes:
@@ -129,6 +123,8 @@ def _encoded(told: list[dict[str, Any]], suffix: str) -> bytes:
         return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told).encode()
     classes = list(next((line["probabilities"] for line in told if line["probabilities"]), {}))
     columns: dict[str, list[Any]] = {name: [line[name] for line in told] for name in ("key", "label", "confidence")}
+    if suffix == ".csv":  # which has no lists
+        columns["label"] = ["|".join(label) if isinstance(label, list) else label for label in columns["label"]]
     for name in classes:
         columns[f"p_{name}"] = [line["probabilities"] and line["probabilities"][name] for line in told]
     columns["reason"] = [line["reason"] for line in told]

@@ -16,7 +16,7 @@ from seedbed.core.device import Machine, configure, peak_rss_bytes
 from seedbed.core.find import find
 from seedbed.core.runs import Run
 from seedbed.core.settings import Settings
-from seedbed.core.types import NO_LABEL, Learner, Say, silent
+from seedbed.core.types import Learner, Say, silent
 from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
 from seedbed.data.strings import pick
@@ -219,15 +219,16 @@ def _monitor(encoder: Encoder, prepared: Prepared, plan: Plan, machine: Machine)
     labelled = np.concatenate([prepared.rows(split="train", labelled=True), prepared.rows(split="held", labelled=True)])
     probed = labelled[:: max(len(labelled) // PROBED_ROWS, 1)][:PROBED_ROWS]
     seq_len = plan.seq_len and max(plan.seq_len, 256)
+    # Of numbers it is told whether neighbours are in the same tenth, of sets whether they share the rarest name.
+    labels = prepared.strata(probed)
 
     @torch.no_grad()
     def measure() -> dict[str, float]:
         seen = features(encoder, prepared, watched, machine, seq_len)
         found = {"feature_std": feature_std(seen), "effective_rank": effective_rank(seen)}
-        if len(probed) >= 20 and len(np.unique(prepared.labels[probed])) > 1:
+        if len(probed) >= 20 and len(np.unique(labels)) > 1:
             known = features(encoder, prepared, probed, machine, seq_len)
-            found["probe"] = neighbour_accuracy(known, prepared.labels[probed])
+            found["probe"] = neighbour_accuracy(known, labels)
         return found
 
-    assert np.all(prepared.labels[probed] != NO_LABEL), "probed rows have labels"
     return measure

@@ -18,7 +18,9 @@ from seedbed.core.settings import Settings
 from seedbed.core.types import Say
 from seedbed.data.store import Prepared
 from seedbed.evaluate.baselines import classic_arms
-from seedbed.evaluate.predictions import Answers, Items, answers_of, summary, write_predictions
+from seedbed.evaluate.predictions import Answers, Items, summary, write_predictions
+from seedbed.evaluate.scoring import Metric, scoring
+from seedbed.evaluate.slices import GROUP, LENGTH
 from seedbed.models.encoder import Encoder, EncoderSpec
 from seedbed.plan.budget import Price, Proof, fit_proof
 from seedbed.verbs.arms import Runner, plain_runners, pretrained_runners, scratch_runners
@@ -55,6 +57,11 @@ class Contest:
         """The data."""
         return self.field.prepared
 
+    @property
+    def metric(self) -> Metric:
+        """What arms are compared by."""
+        return scoring(self.prepared.facts.label_kind).metric(self.prepared.labels[self.field.pool])
+
 
 def open_contest(
     prepared: Prepared,
@@ -78,20 +85,20 @@ def open_contest(
         DataError: too few labels for what was asked.
     """
     settings, field = ground.settings, field_of(prepared, ground.settings)
-    others = [*plain_runners(field, settings.seed), *scratch_runners(field, spec, settings, machine)]
+    others = [*plain_runners(field, settings), *scratch_runners(field, spec, settings, machine)]
     others += public_runners(ground, prepared, publics, machine)
     wanted = {TWINS.get(name, name) for name in settings.prove.arms}
     others = [runner for runner in others if not wanted or runner.arm.name in wanted]
     return Contest(field, others, field.ladder(settings.prove.labels), settings, machine, run, ground.say)
 
 
-def check_arms(settings: Settings, modality: str) -> None:
+def check_arms(settings: Settings, modality: str, kind: str) -> None:
     """Refuse arms that do not exist, or among which nothing pretrained meets anything else.
 
     Raises:
         UsageError: with the arms there are.
     """
-    known = ["majority", *classic_arms(modality), *TWINS.values(), *TWINS, *public_names(settings.prove.public)]
+    known = ["majority", *classic_arms(modality, kind), *TWINS.values(), *TWINS, *public_names(settings.prove.public)]
     wanted = settings.prove.arms
     unknown = [name for name in wanted if name not in known]
     if unknown:
@@ -145,12 +152,13 @@ def answer(contest: Contest, runner: Runner, cell: Cell) -> Answer:
     kept = stored(contest.run, cell, runner.arm.name, contest.say)
     if kept is None:
         started = time.monotonic()
-        probs_IC, selection = runner.answer(cell)
-        kept = Answer(probs_IC, selection, time.monotonic() - started)
+        answers_IC, selection = runner.answer(cell)
+        kept = Answer(answers_IC, selection, time.monotonic() - started)
         store(contest.run, cell, runner.arm.name, kept)
-    truth = contest.prepared.labels[cell.test]
-    accuracy = float((kept.probs_IC.argmax(1) == truth).mean())
-    contest.say("arm", name=runner.arm.name, n_labels=cell.n_labels, draw=cell.draw, part=cell.part, accuracy=accuracy)
+    metric, kind = contest.metric, scoring(contest.prepared.facts.label_kind)
+    score = metric.shown(float(kind.scores(kept.answers_IC, contest.prepared.labels[cell.test]).mean()))
+    where = {"n_labels": cell.n_labels, "draw": cell.draw, "part": cell.part}
+    contest.say("arm", name=runner.arm.name, **where, score=score, metric=metric.name, falling=metric.falling)
     return kept
 
 
@@ -169,8 +177,9 @@ class Judged:
     def summary(self) -> dict[str, Any]:
         """Main figures for run.json."""
         top = str(self.told["labels"][-1])
-        accuracy = {arm["name"]: arm["scores"][top]["mean"] for arm in self.told["arms"]}
-        return {"verdict": self.told["verdict"], "accuracy": accuracy, "winner": self.best.arm.name}
+        name = self.told["metric"]["name"].replace(" ", "_")
+        scores = {arm["name"]: arm["scores"][top]["mean"] for arm in self.told["arms"]}
+        return {"verdict": self.told["verdict"], name: scores, "winner": self.best.arm.name}
 
 
 def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
@@ -180,15 +189,19 @@ def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
     field = contest.field.with_items(proof.items)
     prepared, confidence = contest.prepared, contest.settings.prove.confidence
     items = Items(
-        tuple(prepared.keys[row] for row in field.items.tolist()), prepared.labels[field.items], prepared.facts.classes
+        tuple(prepared.keys[row] for row in field.items.tolist()),
+        prepared.labels[field.items],
+        prepared.facts.classes,
+        prepared.facts.label_kind,
+        contest.metric,
+        *_about(contest.settings.prove.slices, prepared, field.items),
     )
     answers: list[Answers] = []
     seconds = dict.fromkeys((runner.arm.name for runner in runners), 0.0)
     for n_labels in proof.labels:
         for runner in runners:
-            probs_SIC, selection, spent = _answers(contest, field, runner, n_labels, proof.draws)
-            share = field.pool_share(n_labels)
-            answers.append(answers_of(runner.arm, n_labels, probs_SIC, items.truth_I, selection, share))
+            answers_SIC, selection, spent = _answers(contest, field, runner, n_labels, proof.draws)
+            answers.append(Answers(runner.arm, n_labels, answers_SIC, selection, field.pool_share(n_labels)))
             seconds[runner.arm.name] += spent
     write_predictions(contest.run.folder / "eval" / "predictions.parquet", answers, items, confidence)
     told = summary(answers, items, confidence)
@@ -206,6 +219,13 @@ def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
     return Judged(told, next(runner for runner in runners if runner.arm == best))
 
 
+def _about(ways: Sequence[str], prepared: Prepared, items: np.ndarray) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """What parts of the items are told apart by, and in which ways that can be done: all images are of one length."""
+    known = {LENGTH: prepared.lengths[items], GROUP: np.array([prepared.group_names[item] for item in items.tolist()])}
+    possible = tuple(way for way in dict.fromkeys(ways) if way != LENGTH or prepared.modality == "text")
+    return {way: known[way] for way in possible if way in known}, possible
+
+
 def _with_previews(prepared: Prepared, items: np.ndarray, worst: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not worst:
         return []
@@ -218,14 +238,14 @@ def _with_previews(prepared: Prepared, items: np.ndarray, worst: list[dict[str, 
 def _answers(
     contest: Contest, field: Field, runner: Runner, n_labels: int, draws: int
 ) -> tuple[np.ndarray, float, float]:
-    """An arm's probabilities over all draws and items, its mean score on training labels, its seconds."""
-    probs_SIC = np.full((draws, len(field.items), len(contest.prepared.facts.classes)), np.nan)
+    """An arm's answers over all draws and items, float32, its mean score on training labels, its seconds."""
+    answers_SIC = np.full((draws, len(field.items), contest.prepared.facts.num_outputs), np.nan, np.float32)
     selections, spent = [], 0.0
     place = {row: index for index, row in enumerate(field.items.tolist())}
     for cell in field.cells(n_labels, draws):
         made = answer(contest, runner, cell)
-        probs_SIC[cell.draw, [place[row] for row in cell.test.tolist()]] = made.probs_IC
+        answers_SIC[cell.draw, [place[row] for row in cell.test.tolist()]] = made.answers_IC
         selections.append(made.selection)
         spent += made.seconds
-    assert not np.isnan(probs_SIC).any(), f"{runner.arm.name} left items unanswered"
-    return probs_SIC, math.fsum(selections) / len(selections), spent
+    assert not np.isnan(answers_SIC).any(), f"{runner.arm.name} left items unanswered"
+    return answers_SIC, math.fsum(selections) / len(selections), spent

@@ -55,7 +55,7 @@ def prove(
     began, publics = time.monotonic(), open_publics(options, say)
     ground = replace(stand(data, out, say, options), started=began)
     require_labels(ground.cleaned)
-    check_arms(ground.settings, ground.cleaned.modality)
+    check_arms(ground.settings, ground.cleaned.modality, ground.cleaned.label_kind)
     _, time_reason = allowed(ground.settings)
     source = locate_run(encoder, ENCODING)
     model = load_pretrained(source, ground.cleaned)

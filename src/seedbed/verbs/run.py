@@ -50,7 +50,7 @@ def run(
     ground = replace(stand(data, out, say, options), started=began)
     plan = advise(profile_of(ground), ground.settings, ground.machine)
     check_options(plan, ground.settings)
-    check_arms(ground.settings, ground.cleaned.modality)
+    check_arms(ground.settings, ground.cleaned.modality, ground.cleaned.label_kind)
     if dry_run:
         say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
         return Result(None, {"plan": plan.to_json()})
@@ -80,7 +80,7 @@ def _priced(
     ground: Ground, prepared: Prepared, plan: Plan, folder: Run, publics: Sequence[Start]
 ) -> tuple[Contest, Proof] | tuple[None, None]:
     """The comparison that will follow, priced by its first answers; nothing when labels are missing."""
-    if len(ground.cleaned.classes) < 2:
+    if ground.cleaned.lacking:
         return None, None
     machine = planned_machine(plan, ground)
     spec = make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts)
@@ -90,10 +90,8 @@ def _priced(
 
 
 def _unproven(ground: Ground) -> dict[str, Any]:
-    found = ground.cleaned.classes
-    what = f'only one class, "{next(iter(found))}"' if found else "no labels"
     return {
         "outcome": "cannot tell",
-        "sentence": f"There are {what}: the encoder is pretrained, and whether it pays needs labels of at least two "
-        "classes. Name their column with --label COLUMN.",
+        "sentence": f"Labels are missing ({ground.cleaned.lacking}): the encoder is pretrained, and whether it pays "
+        "needs labels that differ. Name their column with --label COLUMN.",
     }

@@ -58,5 +58,5 @@ def learn(x: Features, y: np.ndarray, num_classes: int, seed: int) -> tuple[Stat
 
 
 def respond(state: State, x: Features) -> np.ndarray:
-    """Class probabilities, float64 (I, C)."""
-    return Linear.from_state(state).probs(x)
+    """Answers, float64 (I, C)."""
+    return Linear.from_state(state).answers(x)

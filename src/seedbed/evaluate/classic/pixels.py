@@ -1,4 +1,4 @@
-"""Logistic regression on pixels, sides above 32 of them shrunk by averaging blocks; or on the values of vectors."""
+"""A linear model on pixels, sides above 32 of them shrunk by averaging blocks; or on the values of vectors."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def learn(x: Features, y: np.ndarray, num_classes: int, seed: int) -> tuple[Stat
 
 
 def respond(state: State, x: Features) -> np.ndarray:
-    """Class probabilities, float64 (I, C)."""
-    return Linear.from_state(state).probs(x)
+    """Answers, float64 (I, C)."""
+    return Linear.from_state(state).answers(x)
 
 
 def flat(images: np.ndarray) -> np.ndarray:

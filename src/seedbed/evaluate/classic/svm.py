@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import softmax
 from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.svm import SVC
+from sklearn.svm import SVC, SVR
 
 from seedbed.evaluate.classic.pixels import MOST, prepare, render
 from seedbed.evaluate.linear import ENOUGH, Features, Fit, State, centre, choose
@@ -19,6 +19,32 @@ GAMMA = 0.5
 
 def learn(x: Features, y: np.ndarray, num_classes: int, seed: int) -> tuple[State, float]:
     """The support vectors and their weights, at the penalty and sharpness that cross-validate best."""
+    return _numbers(x, y, seed) if y.dtype.kind == "f" else _classes(x, y, num_classes, seed)
+
+
+def _numbers(x: Features, y: np.ndarray, seed: int) -> tuple[State, float]:
+    """Support vector regression of the standardised number."""
+    mean_F, length = centre(x)
+    scaled = (x - mean_F) / length
+
+    def machine(rows: np.ndarray, penalty: float) -> State:
+        level, spread = y[rows].mean(), y[rows].std() or 1.0
+        fitted = SVR(C=penalty, gamma=GAMMA).fit(scaled[rows], (y[rows] - level) / spread)
+        # Where every number is within the margin there is no support vector.
+        dual_M = spread * fitted.dual_coef_[0] if len(fitted.support_) else np.zeros(0)
+        vectors_MF = np.asarray(fitted.support_vectors_).reshape(len(dual_M), x.shape[1])
+        offset = level + spread * fitted.intercept_
+        return {"mean": mean_F, "length": np.array(length), "vectors": vectors_MF, "dual": dual_M, "offset": offset}
+
+    def decide(penalty: float) -> Fit:
+        return lambda learn, answer: respond(machine(learn, penalty), x[answer])
+
+    grid = (1.0, 10.0) if len(y) >= ENOUGH else (1.0,)
+    best, selection = choose([decide(penalty) for penalty in grid], y, seed)
+    return machine(np.arange(len(y)), grid[best]), selection
+
+
+def _classes(x: Features, y: np.ndarray, num_classes: int, seed: int) -> tuple[State, float]:
     mean_F, length = centre(x)
     scaled = (x - mean_F) / length
 
@@ -44,7 +70,12 @@ def learn(x: Features, y: np.ndarray, num_classes: int, seed: int) -> tuple[Stat
 
 
 def respond(state: State, x: Features) -> np.ndarray:
-    """Class probabilities, float64 (I, C)."""
+    """Answers, float64 (I, C)."""
+    if "offset" in state:
+        scaled = (x - state["mean"]) / float(state["length"])
+        kernel_IM = rbf_kernel(scaled, state["vectors"], gamma=GAMMA) if len(state["dual"]) else np.zeros((len(x), 0))
+        found: np.ndarray = (kernel_IM @ state["dual"] + state["offset"])[:, None]
+        return found
     present = state["present"]
     probs_IC = np.zeros((len(x), int(state["num_classes"])))
     if len(present) == 1:
