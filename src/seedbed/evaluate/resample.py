@@ -62,15 +62,17 @@ def with_bounds(
     found = {}
     for name in plain[0]:
         values_S = np.array([values[name][0] for values in plain], dtype=np.float64)
-        item_sd = float(np.nanstd(np.mean([values[name] for values in again], axis=0))) if num_items > 1 else 0.0
-        draw_half = 0.0
+        means = np.mean([values[name] for values in again], axis=0)
+        means = means[np.isfinite(means)]
+        if not np.isfinite(values_S).all() or not len(means):
+            continue
+        item_sd, draw_half = float(means.std()), 0.0
         if num_draws > 1:
             draw_half = float(t.ppf(tail, num_draws - 1) * values_S.std(ddof=1) / np.sqrt(num_draws))
         half = float(np.hypot(draw_half, norm.ppf(tail) * item_sd))
         value = float(values_S.mean())
-        if np.isfinite(value):
-            low, high = RANGES.get(name, (0.0, 1.0))
-            found[name] = Bounded(value, max(value - half, low), min(value + half, high))
+        low, high = RANGES.get(name, (0.0, 1.0))
+        found[name] = Bounded(value, max(value - half, low), min(value + half, high))
     return found
 
 

@@ -24,6 +24,7 @@ FEW_NEIGHBOURS = 5
 LEFT_OUT: tuple[str, ...] = ()
 ALPHAS = tuple(np.logspace(-3, 3, 13).tolist())
 SHOWN_POINTS, FIFTHS = 400, 5
+FEWEST = 3
 
 
 def metric(targets: np.ndarray) -> Metric:
@@ -83,9 +84,9 @@ def strengths(num_labels: int) -> Sequence[float]:
 
 
 def fit(x: Features, y: np.ndarray, num_outputs: int, strength: float) -> Linear:
-    """Ridge regression; the penalty of dense features is chosen by leaving one out."""
-    if sp.issparse(x):
-        model = Ridge(alpha=1.0 / strength, solver="sparse_cg").fit(x, y)
+    """Ridge regression; the penalty of dense features is chosen by leaving one out, where there are three or more."""
+    if sp.issparse(x) or len(y) < FEWEST:
+        model = Ridge(alpha=1.0 / strength).fit(x, y)
     else:
         model = RidgeCV(alphas=ALPHAS).fit(x, y)
     return Linear(model.coef_[None], np.array([float(model.intercept_)]), "identity")
