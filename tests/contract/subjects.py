@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from seedbed.core.settings import Section
 from seedbed.core.tokens import NUM_SPECIAL, PAD
 from seedbed.core.types import EVALUATION_EPOCH, NO_LABEL, Batch, Facts, Learner, Moment, Padded, Views
 from seedbed.data.labels import label_kind
-from seedbed.models import bag, mlp, resnet, transformer
+from seedbed.models import bag, conv1d, conv2d, mlp, recurrent, resnet, transformer, vgg
 from seedbed.models.encoder import EncoderSpec, build_encoder
 from seedbed.train.loop import Step, steps
 from seedbed.train.optim import Stepping, frozen_names, make_optimizers
@@ -31,19 +32,40 @@ NUMBERS = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.float64)
 LR = {"adamw": 5e-3, "muon": 1e-2, "adagrad": 0.5}
 BAG_LR = 0.1  # of a mean of small vectors, without a norm between them and the head
 
-SMALL: dict[tuple[str, str], transformer.Config | mlp.Config | bag.Config | resnet.Config] = {
-    ("transformer", "text"): transformer.Config("text", width=32, depth=1, heads=2, hidden=48, context=64),
-    ("transformer", "image"): transformer.Config("classic", width=32, depth=1, heads=2, hidden=48, eps=1e-6),
-    ("mlp", "image"): mlp.Config(width=48, depth=1),
-    ("mlp", "text"): mlp.Config(width=48, depth=1),
-    ("mlp", "vector"): mlp.Config(width=48, depth=1),
-    ("bag", "text"): bag.Config(width=24),
-    ("resnet", "image"): resnet.Config(width=16, stem_width=8, depths=(1, 1)),
+# Stem and shape of each trunk.
+SMALL: dict[tuple[str, str], tuple[str, Any]] = {
+    ("transformer", "text"): ("tokens", transformer.Config("text", width=32, depth=1, heads=2, hidden=48, context=64)),
+    ("transformer", "image"): (
+        "patches",
+        transformer.Config("classic", width=32, depth=1, heads=2, hidden=48, eps=1e-6),
+    ),
+    ("mlp", "image"): ("flat", mlp.Config(width=48, depth=1)),
+    ("mlp", "text"): ("tfidf", mlp.Config(width=48, depth=1)),
+    ("mlp", "vector"): ("flat", mlp.Config(width=48, depth=1)),
+    ("bag", "text"): ("words", bag.Config(width=24)),
+    ("resnet", "image"): ("fine", resnet.Config(width=16, stem_width=8, depths=(1, 1))),
+    ("vgg", "image"): ("fine", vgg.Config(width=16, stem_width=8, depths=(2, 1))),
+    ("conv2d", "image"): ("pixels", conv2d.Config(width=32, stem_width=16, depth=1)),
+    ("conv1d", "text"): ("tokens", conv1d.Config(width=32, depth=2)),
+    ("tcn", "text"): ("tokens", conv1d.Config(width=32, depth=2, forward=True)),
+    **{
+        (both * "bi" + cell, "text"): ("tokens", recurrent.Config(cell, width=32, depth=1, both_ends=both))
+        for cell in ("lstm", "gru")
+        for both in (False, True)
+    },
 }
-STEM = {"transformer-text": "tokens", "transformer-image": "patches", "mlp-image": "flat", "bag-text": "words"}
-STEM |= {"resnet-image": "fine", "mlp-text": "tfidf", "mlp-vector": "flat"}
-# What is checked of a trunk beside classification; of trunks not named here, every objective that can train them.
-PAIRED = {"resnet": "contrastive"}
+# What is checked of a trunk beside classification; of trunks not named here, every learner that can train them.
+PAIRED = {
+    "resnet": "contrastive",
+    "vgg": "denoising",
+    "conv2d": "adversarial",
+    "conv1d": "masked_lm",
+    "tcn": "causal_lm",
+    "lstm": "causal_lm",
+    "gru": "contrastive",
+    "bilstm": "masked_lm",
+    "bigru": "masked_lm",
+}
 
 
 @dataclass(frozen=True)
@@ -60,8 +82,8 @@ class Subject:
 
     @property
     def spec(self) -> EncoderSpec:
-        options = asdict(SMALL[self.trunk, self.modality])
-        return EncoderSpec(self.modality, STEM[f"{self.trunk}-{self.modality}"], self.trunk, "test", options)
+        stem, config = SMALL[self.trunk, self.modality]
+        return EncoderSpec(self.modality, stem, self.trunk, "test", asdict(config))
 
     def learner(self, seed: int = 0, facts: Facts | None = None) -> Learner:
         facts = facts or self.facts
@@ -139,8 +161,8 @@ def subjects() -> list[Subject]:
         for name in names(kind)
         for module in (find(kind, name),)
         for modality in module.setup.modalities
-        for trunk in module.setup.trunks
-        if (trunk, modality) in SMALL and (kind == "tasks" or PAIRED.get(trunk, name) == name)
+        for trunk in module.setup.trunks or dict.fromkeys(trunk for trunk, _ in SMALL)
+        if (trunk, modality) in SMALL and (name == "classify" or PAIRED.get(trunk, name) == name)
     ]
 
 

@@ -71,9 +71,9 @@ def test_a_key_at_the_wrong_level_is_found_where_it_belongs() -> None:
 
 def test_a_bad_value_says_key_value_and_what_is_allowed() -> None:
     with pytest.raises(UsageError) as caught:
-        resolve([("flag", {"size": "huge"})])
-    assert caught.value.what == '"size" is "huge" (flag).'
-    assert "'nano', 'micro', 'mini'" in caught.value.found
+        resolve([("flag", {"data": {"tokenizer": "huge"}})])
+    assert caught.value.what == '"data.tokenizer" is "huge" (flag).'
+    assert "'auto', 'bpe', 'char'" in caught.value.found
 
 
 def test_all_problems_at_once() -> None:

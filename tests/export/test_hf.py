@@ -170,6 +170,15 @@ def test_image_class_agrees(tmp_path: Path, shape: tuple[int, int, int], patch: 
         assert float((theirs_BND[:, 0] - encoder.pooled(pixels_BCYX, keep_B)).abs().max()) <= LIMIT
 
 
+def test_a_residual_network_for_small_images_says_what_to_do(tmp_path: Path) -> None:
+    facts = Facts("image", image_shape=(1, 28, 28), channel_mean=(0.3,), channel_std=(0.2,))
+    save_model(tmp_path / "model", build_encoder(make_spec("image", "resnet", "nano", facts), facts), facts)
+    with pytest.raises(UsageError, match='The trunk "resnet" for image has no class') as caught:
+        export_hf(tmp_path / "model", tmp_path / "hf")
+    assert 'the stem "fine"' in str(caught.value.cause)
+    assert "--to safetensors" in str(caught.value.fix) and "more than 64 pixels" in str(caught.value.fix)
+
+
 def test_the_class_follows_the_objective(tmp_path: Path, tokenizer: Tokenizer) -> None:
     encoder, facts = text_encoder("nano", tokenizer.vocab_size)
     save_model(tmp_path / "model", encoder, facts, extra={"objective": "causal_lm"})

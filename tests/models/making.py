@@ -13,9 +13,15 @@ TEXT = Facts("text", 40, token_counts=tuple(range(40)), document_counts=tuple(ra
 IMAGE = Facts("image", image_shape=(1, 8, 8), channel_mean=(0.4,), channel_std=(0.25,))
 FACTS = {"text": TEXT, "image": IMAGE}
 KINDS = [
-    *(("text", "transformer"), ("text", "bag"), ("text", "mlp")),
-    *(("image", "transformer"), ("image", "mlp"), ("image", "resnet")),
+    *[("text", name) for name in ("transformer", "bag", "mlp", "conv1d", "tcn", "lstm", "gru", "bilstm", "bigru")],
+    *[("image", name) for name in ("transformer", "mlp", "resnet", "vgg", "conv2d")],
 ]
+# Those that see both sides of a word whatever they are asked.
+BOTH_SIDES = ("conv1d", "bilstm", "bigru")
+READINGS = [(modality, trunk, False) for modality, trunk in KINDS]
+READINGS += [(modality, trunk, True) for modality, trunk in KINDS if trunk not in BOTH_SIDES]
+# Of a text's words; the mlp reads all of them at once.
+TEXT_READINGS = [(trunk, causal) for modality, trunk, causal in READINGS if modality == "text" and trunk != "mlp"]
 
 
 def make(modality: str, trunk: str, size: str = "nano") -> Encoder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from seedbed.core.errors import UsageError
 from seedbed.core.tokens import NUM_SPECIAL, PAD, UNK
 from seedbed.core.types import Facts
+from seedbed.models import transformer
 from seedbed.models.encoder import (
     Encoder,
     EncoderSpec,
@@ -23,11 +25,24 @@ from seedbed.models.encoder import (
 )
 from seedbed.models.losses import token_cross_entropy
 from seedbed.models.stems import Patches, TfIdf, inverse_document_frequency, patch_size
-from tests.models.making import FACTS, IMAGE, KINDS, TEXT, make, table, values_of
+from tests.models.making import (
+    BOTH_SIDES,
+    FACTS,
+    IMAGE,
+    KINDS,
+    READINGS,
+    TEXT,
+    TEXT_READINGS,
+    make,
+    table,
+    values_of,
+)
 
 
 def test_every_trunk_is_found_and_tested() -> None:
-    assert available_trunks() == ["bag", "mlp", "resnet", "transformer"]
+    assert available_trunks() == [
+        *("bag", "bigru", "bilstm", "conv1d", "conv2d", "gru", "lstm", "mlp", "resnet", "tcn", "transformer", "vgg")
+    ]
     assert {trunk for _, trunk in KINDS} == set(available_trunks())
 
 
@@ -55,8 +70,7 @@ def test_the_same_seed_gives_the_same_start(modality: str, trunk: str) -> None:
     assert all(torch.equal(value, first[name]) for name, value in make(modality, trunk).state_dict().items())
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(("modality", "trunk"), KINDS)
+@pytest.mark.parametrize(("modality", "trunk", "causal"), READINGS)
 def test_padding_and_neighbours_do_not_matter(modality: str, trunk: str, causal: bool) -> None:
     encoder = make(modality, trunk).eval()  # batch norm is meant to see its neighbours while training
     values, keep = values_of(modality)
@@ -71,27 +85,37 @@ def test_padding_and_neighbours_do_not_matter(modality: str, trunk: str, causal:
         torch.testing.assert_close(encoder.pooled(alone, alone_keep)[0], pooled_BD[row], atol=5e-6, rtol=1e-5)
 
 
-def test_what_stands_under_the_padding_does_not_matter() -> None:
-    encoder = make("text", "transformer")
+@pytest.mark.parametrize(("trunk", "causal"), TEXT_READINGS)
+def test_what_stands_under_the_padding_does_not_matter(trunk: str, causal: bool) -> None:
+    encoder = make("text", trunk)
     values, keep = values_of("text")
     other = torch.where(keep, values, 7)
-    torch.testing.assert_close(encoder(values, keep)[keep], encoder(other, keep)[keep])
+    torch.testing.assert_close(encoder(values, keep, causal)[keep], encoder(other, keep, causal)[keep])
     torch.testing.assert_close(encoder.pooled(values, keep), encoder.pooled(other, keep))
 
 
-def test_causal_positions_see_only_the_past_and_others_see_all() -> None:
-    encoder = make("text", "transformer")
+@pytest.mark.parametrize(("trunk", "causal"), [reading for reading in TEXT_READINGS if reading[0] != "bag"])
+def test_causal_positions_see_only_the_past_and_others_see_all(trunk: str, causal: bool) -> None:
+    encoder = make("text", trunk)
     values, _ = values_of("text", 2)
     keep = torch.ones_like(values, dtype=torch.bool)
     changed = values.clone()
     changed[:, 6] = (changed[:, 6] + 1) % 35 + 5
-    for causal in (True, False):
-        differs_N = (encoder(values, keep, causal) != encoder(changed, keep, causal)).any(-1).any(0)
-        assert differs_N[6:].all() and bool(differs_N[:6].any()) is not causal
+    differs_N = (encoder(values, keep, causal) != encoder(changed, keep, causal)).any(-1).any(0)
+    backwards = trunk in BOTH_SIDES or (trunk == "transformer" and not causal)
+    assert differs_N[6:].all() and bool(differs_N[:6].any()) is backwards
+    assert bool(differs_N[:6].all()) is backwards
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("trunk", ["transformer", "bag"])
+@pytest.mark.parametrize("trunk", BOTH_SIDES)
+def test_what_sees_both_sides_cannot_be_asked_for_the_next_word(trunk: str) -> None:
+    instead = {"conv1d": "tcn", "bilstm": "lstm", "bigru": "gru"}[trunk]
+    with pytest.raises(UsageError, match=f"trunk {trunk} cannot predict the next word") as caught:
+        make("text", trunk)(*values_of("text"), causal=True)
+    assert f"--trunk {instead}," in str(caught.value.fix)
+
+
+@pytest.mark.parametrize(("trunk", "causal"), TEXT_READINGS)
 def test_states_of_wanted_positions_are_the_same(trunk: str, causal: bool) -> None:
     encoder = make("text", trunk)
     values, keep = values_of("text")
@@ -99,7 +123,7 @@ def test_states_of_wanted_positions_are_the_same(trunk: str, causal: bool) -> No
     expected = encoder(values, keep, causal)[wanted_BN]
     found = encoder.at(values, keep, wanted_BN, causal)
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-5)
-    if trunk == "transformer":
+    if trunk != "bag":
         parameters = list(encoder.parameters())
         expected_grads = torch.autograd.grad(expected.square().sum(), parameters)
         found_grads = torch.autograd.grad(found.square().sum(), parameters)
@@ -142,10 +166,10 @@ def test_bfloat16_autocast_is_close_to_full_precision_and_repeats_itself() -> No
     torch.testing.assert_close(first[0][keep].float(), encoder(values, keep)[keep], atol=0.1, rtol=0.1)
 
 
-def test_an_empty_text_is_finite() -> None:
-    for trunk in ("transformer", "bag"):
-        pooled_BD = make("text", trunk).pooled(torch.full((2, 3), PAD), torch.zeros(2, 3, dtype=torch.bool))
-        assert not pooled_BD.any()
+@pytest.mark.parametrize("trunk", [trunk for modality, trunk in KINDS if modality == "text"])
+def test_an_empty_text_is_finite(trunk: str) -> None:
+    pooled_BD = make("text", trunk).pooled(torch.full((2, 3), PAD), torch.zeros(2, 3, dtype=torch.bool))
+    assert not pooled_BD.any()
 
 
 def test_positions_beyond_the_table_are_computed() -> None:
@@ -191,10 +215,56 @@ def test_pixels_are_normalised_the_same_from_bytes_and_from_floats() -> None:
     assert build_encoder(make_spec("image", "mlp", "nano", flat), flat)(values, keep).isfinite().all()
 
 
-def test_sizes() -> None:
-    layers = {size: num_parameters(make("text", "transformer", size).trunk) for size in ("nano", "micro")}
-    assert layers == {"nano": 803_968, "micro": 4_672_768}
-    assert num_parameters(make("text", "bag", "micro")) == 40 * 300
+def parameters_of(modality: str, trunk: str) -> dict[str, int]:
+    """Parameters of each size of a trunk, without its stem; nothing is drawn."""
+    module = import_module(f"seedbed.models.{trunk}")
+    with torch.device("meta"):
+        return {size: num_parameters(module.Trunk(config)) for size, config in module.SIZES[modality].items()}
+
+
+# Entries of the vocabulary and million parameters with a tied table, of decoders of these shapes.
+# Source: counts of Qwen3ForCausalLM at 4 x 128, 6 x 256, 8 x 384, 12 x 512 and 16 x 768.
+DECODERS = {
+    "nano": (4_096, 1.38),
+    "micro": (8_192, 6.92),
+    "mini": (16_384, 20.5),
+    "small": (16_384, 46.9),
+    "base": (32_768, 138.0),
+}
+
+
+def test_sizes_of_the_text_transformer_are_those_of_known_decoders() -> None:
+    counts = parameters_of("text", "transformer")
+    assert list(counts) == list(DECODERS)
+    assert (counts["nano"], counts["micro"]) == (803_968, 4_672_768)
+    for size, (vocab_size, millions) in DECODERS.items():
+        width = transformer.SIZES["text"][size].width
+        assert counts[size] + vocab_size * width == pytest.approx(millions * 1e6, rel=0.04), size
+
+
+@pytest.mark.parametrize(
+    ("modality", "trunk", "expected"),
+    [
+        # ViT-S and ViT-B without patches, positions and class token.
+        ("image", "transformer", {"nano": 0.79, "micro": 4.74, "mini": 14.2, "small": 21.3, "base": 85.1}),
+        ("image", "mlp", {"nano": 0.13, "micro": 0.79, "mini": 3.15, "small": 12.6, "base": 50.4}),
+        # VGG-11 and VGG-16 without their fully connected layers: 9.2 and 14.7 million.
+        ("image", "vgg", {"nano": 0.097, "micro": 1.13, "mini": 2.53, "small": 9.22, "base": 14.7}),
+        ("image", "conv2d", {"nano": 0.092, "micro": 0.39, "mini": 0.87, "small": 1.55, "base": 6.19}),
+        ("image", "resnet", {"nano": 0.30, "micro": 2.79, "mini": 6.28, "small": 11.2, "resnet34": 21.3, "base": 23.5}),
+        ("text", "conv1d", {"nano": 0.53, "micro": 3.15, "mini": 9.45, "small": 25.2, "base": 75.6}),
+        ("text", "tcn", {"nano": 0.53, "micro": 3.15, "mini": 9.45, "small": 25.2, "base": 75.6}),
+        ("text", "lstm", {"nano": 0.13, "micro": 1.05, "mini": 3.55, "small": 6.31, "base": 18.9}),
+        ("text", "gru", {"nano": 0.099, "micro": 0.79, "mini": 2.66, "small": 4.73, "base": 14.2}),
+        ("text", "bilstm", {"nano": 0.099, "micro": 0.79, "mini": 2.66, "small": 4.73, "base": 14.2}),
+        ("text", "bigru", {"nano": 0.074, "micro": 0.59, "mini": 2.0, "small": 3.55, "base": 10.6}),
+        ("text", "bag", {"nano": 0.0, "micro": 0.0}),
+    ],
+)
+def test_sizes(modality: str, trunk: str, expected: dict[str, float]) -> None:
+    counts = parameters_of(modality, trunk)
+    assert list(counts) == list(expected)
+    assert {size: count / 1e6 for size, count in counts.items()} == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +272,7 @@ def test_sizes() -> None:
     [
         ("text", "transfromer", "nano", TEXT, 'Did you mean "transformer"?'),
         ("text", "transformer", "micr", TEXT, 'Did you mean "micro"?'),
-        ("image", "bag", "nano", IMAGE, "--trunk mlp or "),
+        ("image", "bag", "nano", IMAGE, "--trunk conv2d or mlp or "),
         ("text", "bag", "nano", Facts("text"), "vocabulary"),
         ("image", "mlp", "nano", Facts("image"), "size"),
     ],

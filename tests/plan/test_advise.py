@@ -87,6 +87,9 @@ def test_a_batch_is_not_larger_than_the_data() -> None:
         (DIGITS, {"objective": "masked_lm"}, "does not work on image data"),
         (REVIEWS, {"objective": "masked_lm", "trunk": "bag"}, "cannot train the trunk bag"),
         (REVIEWS, {"trunk": "mlp"}, "No objective has been measured"),
+        (REVIEWS, {"objective": "contrastive", "trunk": "resnet"}, 'The trunk "resnet" cannot read text'),
+        (REVIEWS, {"objective": "causal_lm", "trunk": "bilstm"}, "cannot train the trunk bilstm"),
+        (DIGITS, {"size": "smal"}, 'The trunk "mlp" has no size "smal" for image'),
     ],
 )
 def test_choices_that_do_not_go_together_are_refused(data: Profile, given: dict[str, Any], words: str) -> None:

@@ -71,6 +71,18 @@ def batch_at(step: int) -> Batch:
     return Batch({"text": Padded(values, keep)}, torch.arange(8), zeros, zeros, zeros)
 
 
+class Normed(Ragged):
+    """With batch norm before the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(WIDTH)
+
+    def forward(self, views: Views, player: str) -> Loss:
+        normed_BND = self.norm(views["values"].transpose(1, 2)).transpose(1, 2)
+        return super().forward({**views, "values": normed_BND}, player)
+
+
 def training(learner: Learner, *, total: int = 6, micro_batch: int | None = None, lr: float = 0.1) -> Training:
     optimizers = {player: make_optimizers(learner, player, Stepping("adamw", lr)) for player in learner.players}
     peaks = {player: [[g["lr"] for g in o.param_groups] for o in made] for player, made in optimizers.items()}
@@ -120,6 +132,51 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted() -> None:
     assert [skipped for skipped, _ in seen] == [False, False, True, False, False, False]
     assert torch.equal(seen[1][1], seen[2][1]) and not torch.equal(seen[2][1], seen[3][1])
     assert job.skipped == [2]
+
+
+def test_a_step_that_is_not_finite_leaves_batch_statistics_alone() -> None:
+    def sick(step: int) -> Batch:
+        batch = batch_at(step)
+        batch.inputs["text"].values[0, 0, 0] = math.inf if step == 2 else 0.5
+        return batch
+
+    job = training(Normed())
+    seen = [
+        (item.skipped, {name: value.clone() for name, value in job.learner.state_dict().items()})
+        for item in steps(job, sick, MACHINE)
+    ]
+    assert [skipped for skipped, _ in seen] == [False, False, True, False, False, False]
+    assert all(value.isfinite().all() for _, state in seen for value in state.values())
+    assert all(torch.equal(seen[1][1][name], value) for name, value in seen[2][1].items())
+    assert not torch.equal(seen[2][1]["norm.running_mean"], seen[3][1]["norm.running_mean"])
+
+
+def test_frozen_batch_statistics_stay_bit_equal_when_scoring_comes_between() -> None:
+    learner = Normed()
+    job = replace(training(learner), freeze=("norm",), frozen=frozenset({"norm.weight", "norm.bias"}))
+    before = {name: value.clone() for name, value in learner.norm.state_dict().items()}
+    for _ in steps(job, batch_at, MACHINE):
+        evaluate(job, [batch_at(9)], MACHINE)
+        assert learner.training and not learner.norm.training
+    assert all(torch.equal(before[name], value) for name, value in learner.norm.state_dict().items())
+
+
+def test_batch_norm_in_training_couples_examples_and_frozen_does_not() -> None:
+    with pytest.raises(UsageError, match=r"micro_batch = 3 with Normed: batch norm couples .*") as caught:
+        list(steps(training(Normed(), micro_batch=3), batch_at, MACHINE))
+    assert "--trunk without it" in str(caught.value.fix)
+    frozen = replace(
+        training(Normed(), micro_batch=3), freeze=("norm",), frozen=frozenset({"norm.weight", "norm.bias"})
+    )
+    assert len(list(steps(frozen, batch_at, MACHINE))) == 6
+
+
+@pytest.mark.parametrize(("learner", "why"), [(Normed(), "batch norm couples"), (Ragged(), "its loss couples")])
+def test_one_example_is_no_batch_for_what_couples_examples(learner: Learner, why: str) -> None:
+    learner.couples = isinstance(learner, Ragged) and not isinstance(learner, Normed)
+    with pytest.raises(UsageError, match=f"A batch of one example with .*: {why}") as caught:
+        list(steps(training(learner), lambda step: next(batch_at(step).split(1)), MACHINE))
+    assert "batch_size to 2" in str(caught.value.fix)
 
 
 def test_training_stops_when_too_many_steps_are_not_finite() -> None:

@@ -221,7 +221,7 @@ def test_two_runs_in_one_folder(shell: Shell, texts: Kept) -> None:
         (["--objective", "denoising"], ["denoising does not work on text data"]),
         (["--objective", "skip_gram", "--trunk", "transfomer"], ["transfomer", "It can train: bag"]),
         (["--trunk", "transfomer"], ["transfomer"]),
-        (["--size", "nanoo"], ['"size" is "nanoo"', "'nano'"]),
+        (["--size", "nanoo"], ['no size "nanoo"', 'Did you mean "nano"?']),
         (["--set", "device=gpu"], ['no device "gpu"', '"cpu"']),
         (["--seed", "-3"], ['"seed" is -3']),
         (["--steps", "0"], ['"steps" is 0']),

@@ -126,7 +126,7 @@ class Settings(Section):
     minutes: Positive | None = Field(None, description="wall-clock bound of the whole command")
     steps: Count | None = Field(None, description="exact number of pretraining steps, instead of minutes")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of all randomness")
-    size: Literal["auto", "nano", "micro", "mini", "small", "base"] = Field("auto", description="of the model")
+    size: str = Field("auto", description="size of the model: one that its file names, or auto")
     objective: str = Field("auto", description="pretext task: a file name of seedbed/objectives, or auto")
     trunk: str = Field("auto", description="backbone: a file name of seedbed/models, or auto")
     label: str | None = Field(None, description="column that holds the label")

@@ -174,7 +174,7 @@ class Setup:
 
     Attributes:
         modalities: which readers' batches it understands.
-        trunks: trunks it can train, the preferred first.
+        trunks: trunks it can train, the preferred first; empty for a task, which takes whatever was pretrained.
         label_kind: what labels a task learns; of no meaning to objectives.
         tokenizer: "bpe", "char" or "word"; "" for data without one. The first is what the planner takes.
         items: "chunks" (every document in consecutive windows, no token lost) or "whole" (one item a row, cropped).
@@ -186,7 +186,7 @@ class Setup:
     """
 
     modalities: tuple[str, ...]
-    trunks: tuple[str, ...]
+    trunks: tuple[str, ...] = ()
     label_kind: str = "class"
     tokenizer: str = ""
     items: str = "whole"

@@ -11,6 +11,7 @@ from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
 from seedbed.evaluate.linear import scaled
 from seedbed.models.encoder import Encoder
+from seedbed.train.scoring import evaluating
 
 FEATURE_BATCH = 64
 
@@ -24,18 +25,17 @@ def features(encoder: Encoder, prepared: Prepared, rows: np.ndarray, machine: Ma
         rows: rows of the prepared data.
         seq_len: longest part of a text that is read, in tokens; 0 for images.
     """
-    device, was_training = torch.device(machine.device), encoder.training
-    encoder.eval()
+    device = torch.device(machine.device)
     # Neighbours of like length need little padding.
     order = np.argsort(prepared.lengths[rows], kind="stable")
     loader = Loader(prepared, rows[order], seed=0, batch_size=FEATURE_BATCH, items="whole", seq_len=seq_len)
     found = []
-    for batch in loader.evaluation():
-        padded = batch.to(device).inputs[prepared.facts.modality]
-        with autocast(machine):
-            pooled_BD = encoder.pooled(padded.values, padded.keep)
-        found.append(pooled_BD.float().cpu().numpy())
-    encoder.train(was_training)
+    with evaluating(encoder):
+        for batch in loader.evaluation():
+            padded = batch.to(device).inputs[prepared.facts.modality]
+            with autocast(machine):
+                pooled_BD = encoder.pooled(padded.values, padded.keep)
+            found.append(pooled_BD.float().cpu().numpy())
     sorted_ID = np.concatenate(found)
     assert len(sorted_ID) == len(rows), f"{len(sorted_ID)} of {len(rows)} rows were read"
     x_ID = np.empty_like(sorted_ID)

@@ -15,6 +15,7 @@ from seedbed.core.types import Facts
 from seedbed.export.layouts import EXPORTS, json_file, layout_of
 from seedbed.models.encoder import Encoder, num_parameters
 from seedbed.models.folder import load_encoder
+from seedbed.models.stems import SMALL_IMAGE
 
 
 def export_hf(model_folder: Path, out: Path) -> dict[str, Any]:
@@ -36,12 +37,7 @@ def export_hf(model_folder: Path, out: Path) -> dict[str, Any]:
     encoder, facts, extra = load_encoder(model_folder)
     target = layout_of(encoder)
     if target is None:
-        able = " or ".join(sorted({f"--trunk {trunk}" for _, trunk in EXPORTS}))
-        raise UsageError(
-            f'The trunk "{encoder.spec.trunk}" for {encoder.spec.modality} has no class in transformers.',
-            cause=f"Its weights and settings are in {model_folder} as safetensors and JSON already.",
-            fix=f"Use --to safetensors or --to onnx; to load it there, pretrain with {able}.",
-        )
+        raise _no_class(encoder, model_folder)
     name = target.causal if target.causal and extra.get("objective") == "causal_lm" else target.name
     config = target.config(encoder, facts, name)
     written = _write(out, target.state(encoder), config, target.beside(model_folder, encoder, facts))
@@ -51,6 +47,20 @@ def export_hf(model_folder: Path, out: Path) -> dict[str, Any]:
 
 # What the library calls our tasks, where its logits mean what ours mean.
 PROBLEMS = {"classify": "single_label_classification", "multilabel": "multi_label_classification"}
+
+
+def _no_class(encoder: Encoder, model_folder: Path) -> UsageError:
+    modality, trunk, stem = encoder.spec.modality, encoder.spec.trunk, encoder.spec.stem
+    cause = f"Its weights and settings are in {model_folder} as safetensors and JSON already."
+    able = " or ".join(sorted({f"--trunk {name}" for kind, name in EXPORTS if kind == modality}))
+    if (modality, trunk) in EXPORTS:
+        cause = f'It has the stem "{stem}", for small images, which no class there holds. {cause}'
+        able = f"images of more than {SMALL_IMAGE} pixels a side: --set data.image_size=96"
+    return UsageError(
+        f'The trunk "{trunk}" for {modality} has no class in transformers.',
+        cause=cause,
+        fix=f"Use --to safetensors or --to onnx; to load it there, pretrain with {able}.",
+    )
 
 
 def export_classifier(model_folder: Path, encoder: Encoder, facts: Facts, head: nn.Module, task: str, out: Path) -> str:

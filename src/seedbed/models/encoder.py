@@ -129,17 +129,11 @@ def _trunk_files() -> dict[str, ModuleType]:
     return {name: module for name, module in modules.items() if "Trunk" in vars(module)}
 
 
-def make_spec(modality: str, trunk: str, size: str, facts: Facts) -> EncoderSpec:
-    """Describe an encoder by names.
-
-    Args:
-        modality: "text", "image" or "vector".
-        trunk: one of `available_trunks()`.
-        size: one of the trunk's sizes for that modality, such as "nano" or "micro".
-        facts: counts of the training rows.
+def shape_of(modality: str, trunk: str, size: str) -> Any:
+    """The Config of one of a trunk's sizes.
 
     Raises:
-        UsageError: an unknown trunk or size, a trunk that cannot take the modality, or data without a shape.
+        UsageError: an unknown trunk or size, or a trunk that cannot take the modality.
     """
     module = _trunk_module(trunk, available_trunks())
     if modality not in module.STEMS:
@@ -156,9 +150,25 @@ def make_spec(modality: str, trunk: str, size: str, facts: Facts) -> EncoderSpec
             cause=nearest(size, sizes),
             fix=f"Choose --size {' or '.join(sizes)}.",
         )
+    return sizes[size]
+
+
+def make_spec(modality: str, trunk: str, size: str, facts: Facts) -> EncoderSpec:
+    """Describe an encoder by names.
+
+    Args:
+        modality: "text", "image" or "vector".
+        trunk: one of `available_trunks()`.
+        size: one of the trunk's sizes for that modality, such as "nano" or "micro".
+        facts: counts of the training rows.
+
+    Raises:
+        UsageError: an unknown trunk or size, a trunk that cannot take the modality, or data without a shape.
+    """
+    config = shape_of(modality, trunk, size)
     _check_facts(modality, facts)
-    stem = next(name for name in module.STEMS[modality] if BY_NAME[name].suits(facts))
-    options = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(sizes[size]).items()}
+    stem = next(name for name in _trunk_files()[trunk].STEMS[modality] if BY_NAME[name].suits(facts))
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
     return EncoderSpec(modality, stem, trunk, size, options)
 
 

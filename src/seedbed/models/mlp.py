@@ -19,7 +19,13 @@ class Config:
 
 
 SIZES = {
-    "image": {"nano": Config(width=256, depth=2), "micro": Config(width=512, depth=3)},
+    "image": {
+        "nano": Config(width=256, depth=2),
+        "micro": Config(width=512, depth=3),
+        "mini": Config(width=1024, depth=3),
+        "small": Config(width=2048, depth=3),
+        "base": Config(width=4096, depth=3),
+    },
     "text": {"nano": Config(width=100, depth=2), "micro": Config(width=300, depth=2)},
     "vector": {"nano": Config(width=128, depth=2), "micro": Config(width=256, depth=3)},
 }

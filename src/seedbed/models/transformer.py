@@ -42,10 +42,16 @@ SIZES = {
     "text": {
         "nano": Config("text", width=128, depth=4, heads=2, hidden=352),
         "micro": Config("text", width=256, depth=6, heads=4, hidden=672),
+        "mini": Config("text", width=384, depth=8, heads=6, hidden=1024),
+        "small": Config("text", width=512, depth=12, heads=8, hidden=1376),
+        "base": Config("text", width=768, depth=16, heads=12, hidden=2048),
     },
     "image": {
         "nano": Config("classic", width=128, depth=4, heads=2, hidden=512, eps=1e-6),
         "micro": Config("classic", width=256, depth=6, heads=4, hidden=1024, eps=1e-6),
+        "mini": Config("classic", width=384, depth=8, heads=6, hidden=1536, eps=1e-6),
+        "small": Config("classic", width=384, depth=12, heads=6, hidden=1536, eps=1e-6),  # ViT-S
+        "base": Config("classic", width=768, depth=12, heads=12, hidden=3072, eps=1e-6),  # ViT-B
     },
 }
 

@@ -15,7 +15,9 @@ from seedbed.models.encoder import encoder_of
 from seedbed.models.heads import LinearClassifier, PixelDecoder, zero_
 from seedbed.models.losses import discriminator_loss, generator_loss
 
-SETUP = Setup(modalities=("image",), trunks=("mlp", "transformer"), batch_size=64, lr=3e-4, weight_decay=0.0)
+# No trunk with batch norm: its statistics would be those of generated images for the most part, and so its features of
+# real ones wrong.
+SETUP = Setup(modalities=("image",), trunks=("mlp", "transformer", "conv2d"), batch_size=64, lr=3e-4, weight_decay=0.0)
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
 

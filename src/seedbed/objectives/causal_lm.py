@@ -17,7 +17,7 @@ from seedbed.models.losses import token_cross_entropy
 
 SETUP = Setup(
     modalities=("text",),
-    trunks=("transformer",),
+    trunks=("transformer", "lstm", "gru", "tcn"),
     tokenizer="bpe",
     items="chunks",
     seq_len=256,

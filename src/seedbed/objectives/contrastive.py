@@ -20,7 +20,10 @@ from seedbed.models.losses import nt_xent
 
 SETUP = Setup(
     modalities=("image", "text"),
-    trunks=("transformer", "mlp", "resnet"),
+    trunks=(
+        *("transformer", "mlp", "resnet", "vgg", "conv2d"),
+        *("conv1d", "tcn", "lstm", "gru", "bilstm", "bigru"),
+    ),
     tokenizer="bpe",
     seq_len=128,
     batch_size=256,

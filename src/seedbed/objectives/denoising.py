@@ -16,7 +16,11 @@ from seedbed.models.heads import PixelDecoder, zero_
 from seedbed.models.stems import Normalise
 
 SETUP = Setup(
-    modalities=("image",), trunks=("mlp", "transformer", "resnet"), batch_size=128, lr=1e-3, weight_decay=0.05
+    modalities=("image",),
+    trunks=("mlp", "transformer", "resnet", "vgg", "conv2d"),
+    batch_size=128,
+    lr=1e-3,
+    weight_decay=0.05,
 )
 
 

@@ -17,7 +17,7 @@ from seedbed.models.losses import token_cross_entropy
 
 SETUP = Setup(
     modalities=("text",),
-    trunks=("transformer",),
+    trunks=("transformer", "bilstm", "bigru", "conv1d"),
     tokenizer="bpe",
     items="chunks",
     seq_len=128,

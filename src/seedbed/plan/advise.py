@@ -15,6 +15,7 @@ from seedbed.core.errors import UsageError
 from seedbed.core.find import find
 from seedbed.core.settings import Settings
 from seedbed.core.types import Setup
+from seedbed.models.encoder import shape_of
 from seedbed.plan import budget
 from seedbed.plan.profile import Profile
 from seedbed.train.assemble import Stage, chosen
@@ -150,7 +151,7 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
     Returns: a plan without steps; `with_horizon` adds them once a step has been timed.
 
     Raises:
-        UsageError: an objective or trunk that does not exist or does not fit the data.
+        UsageError: an objective, trunk or size that does not exist or does not fit the data.
         BudgetError: a time in which nothing can be done.
     """
     seconds, time_reason = allowed(settings)
@@ -168,6 +169,7 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
             found=f"It can train: {', '.join(setup.trunks)}.",
             fix=f"--trunk {setup.trunks[0]}, or another --objective.",
         )
+    shape_of(profile.modality, trunk, size)
     wanted = settings.pretrain
     used = _used(machine, trunk, settings)
     optimizer = setup.optimizer if wanted.optimizer == "auto" else wanted.optimizer

@@ -18,7 +18,6 @@ from seedbed.models.losses import Weights, class_weights
 
 SETUP = Setup(
     modalities=("text", "image", "vector"),
-    trunks=("transformer", "mlp", "bag", "resnet"),
     label_kind="class",
     tokenizer="bpe",
     items="whole",

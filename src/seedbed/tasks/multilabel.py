@@ -18,7 +18,6 @@ from seedbed.models.losses import Weights, decision_weights
 
 SETUP = Setup(
     modalities=("text", "image", "vector"),
-    trunks=("transformer", "mlp", "bag", "resnet"),
     label_kind="set",
     tokenizer="bpe",
     items="whole",

@@ -14,7 +14,6 @@ from seedbed.models.heads import make_classifier
 
 SETUP = Setup(
     modalities=("text", "image", "vector"),
-    trunks=("transformer", "mlp", "bag", "resnet"),
     label_kind="number",
     tokenizer="bpe",
     items="whole",

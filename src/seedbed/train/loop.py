@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seedbed.core.device import Machine, autocast
 from seedbed.core.errors import TrainingError, UsageError
@@ -84,12 +84,13 @@ def _one_step(
     training: Training, parameters: dict[str, list[nn.Parameter]], batch: Batch, machine: Machine, started: float
 ) -> Step:
     learner, step = training.learner, training.step
-    _refuse_splitting(training, batch)
+    _refuse_coupled(training, batch)
     planned = training.horizon.planned
     place = learner.phase(training.horizon.progress(step))[1] * planned
     factor = schedule(place, planned, training.warmup, training.schedule, training.cooldown)
     sums = {player: Sums() for player in learner.players}
     norms: list[float] = []
+    statistics = [(buffer, buffer.clone()) for buffer in _batch_statistics(learner)]
     skipped = False
     for player in learner.players:
         trained = parameters[player]
@@ -105,6 +106,9 @@ def _one_step(
         skipped = skipped or not finite
     if skipped:
         training.skipped.append(step)
+        # The forward pass moved them; once not finite, a running mean would never be finite again.
+        for buffer, before in statistics:
+            buffer.copy_(before)
     else:
         learner.after_step(step)
         if training.ema is not None:
@@ -163,6 +167,12 @@ def _trained(training: Training, player: str) -> list[nn.Parameter]:
     return [parameter for name, parameter in named if id(parameter) in mine and name not in training.frozen]
 
 
+def _batch_statistics(learner: Learner) -> list[Tensor]:
+    """Running means, variances and counts of batch norms: the only state that a forward pass changes."""
+    norms = [module for module in learner.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [buffer for norm in norms if norm.training for buffer in norm.buffers()]
+
+
 def _only_gradients_of(learner: Learner, trained: list[nn.Parameter]) -> None:
     """Let only these parameters ask for gradients."""
     wanted = {id(parameter) for parameter in trained}
@@ -170,14 +180,25 @@ def _only_gradients_of(learner: Learner, trained: list[nn.Parameter]) -> None:
         parameter.requires_grad_(id(parameter) in wanted)
 
 
-def _refuse_splitting(training: Training, batch: Batch) -> None:
+def _refuse_coupled(training: Training, batch: Batch) -> None:
     learner, size = training.learner, training.micro_batch
-    if size is not None and size < len(batch) and learner.coupled:
+    if not learner.coupled or (len(batch) > 1 and (size is None or size >= len(batch))):
+        return
+    what, other = "its loss couples the examples of a batch", "choose an objective that is not coupled"
+    if not learner.couples:
+        what, other = "batch norm couples the examples of a batch", "choose a --trunk without it"
+    name = type(learner).__name__
+    if len(batch) == 1:
         raise UsageError(
-            f"micro_batch = {size} with {type(learner).__name__}: its loss couples the examples of a batch.",
-            found=f"A batch of {len(batch)} examples would be split into different, smaller problems.",
-            fix=f"Set batch_size to {size} or less, or choose an objective that is not coupled.",
+            f"A batch of one example with {name}: {what}.",
+            found="There is no other example to compare it with.",
+            fix=f"Set batch_size to 2 or more, give more rows, or {other}.",
         )
+    raise UsageError(
+        f"micro_batch = {size} with {name}: {what}.",
+        found=f"A batch of {len(batch)} examples would be split into different, smaller problems.",
+        fix=f"Set batch_size to {size} or less, or {other}.",
+    )
 
 
 def _stop_when_hopeless(training: Training, batch: Batch, item: Step) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from seedbed.core.device import Machine, autocast
 from seedbed.core.rng import keys_for
@@ -47,24 +49,37 @@ class Score(NamedTuple):
     metrics: dict[str, float]
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Inside, all parts are in evaluation mode; afterwards each is in the mode it was in: frozen ones stay in it.
+
+    `train()` would set all of them to training, and the statistics of frozen batch norms would move from then on.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
 @torch.no_grad()
 def evaluate(training: Training, batches: Iterable[Batch], machine: Machine) -> Score:
     """Mean loss of the first player over batches of epoch -1: frozen masks, no augmentation, no dropout."""
     learner, player = training.learner, training.learner.players[0]
     progress = training.horizon.progress(max(training.step - 1, 0))
     sums, chance_total, chance_known = Sums(), 0.0, True
-    was_training = learner.training
-    learner.eval()
-    for batch in batches:
-        batch = batch.to(torch.device(machine.device))
-        moment = Moment(keys_for(training.seed, batch, -1), -1, progress, False, training.facts)
-        views = training.views(batch, training.config, moment)
-        with autocast(machine):
-            loss: Loss = learner(views, player)
-        sums.add(loss)
-        chance = learner.chance(views, player)
-        chance_known = chance_known and chance is not None
-        chance_total += (chance or 0.0) * float(loss.count)
-    learner.train(was_training)
+    with evaluating(learner):
+        for batch in batches:
+            batch = batch.to(torch.device(machine.device))
+            moment = Moment(keys_for(training.seed, batch, -1), -1, progress, False, training.facts)
+            views = training.views(batch, training.config, moment)
+            with autocast(machine):
+                loss: Loss = learner(views, player)
+            sums.add(loss)
+            chance = learner.chance(views, player)
+            chance_known = chance_known and chance is not None
+            chance_total += (chance or 0.0) * float(loss.count)
     chance_mean = chance_total / sums.count if chance_known and sums.count else None
     return Score(sums.loss, chance_mean, sums.means())

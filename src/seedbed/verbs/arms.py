@@ -34,6 +34,8 @@ WITHOUT_ORDER = ("bag", "mlp")
 WHOLE_TEXT = 4096
 MOST_TOKENS = 256
 WORD_RATES = (1e-2, 3e-2)
+# Trunks of which a fit takes seconds.
+CHEAP = ("bag", "mlp")
 # A checkpoint is far from where it began: it is changed in small steps.
 HUB_RATES = (3e-5, 1e-4)
 
@@ -121,8 +123,8 @@ def recipe_of(spec: EncoderSpec, settings: Settings, seed: int) -> Recipe:
         lr=rates[0],
         seed=seed,
         trials=() if settings.finetune.lr else rates,
-        # Attention makes a fit cost minutes; there one held-out part must do.
-        folds=1 if spec.trunk in ("transformer", "hub") else 2,
+        # Layers over many positions make a fit cost minutes; there one held-out part must do.
+        folds=2 if spec.trunk in CHEAP else 1,
     )
 
 

@@ -192,7 +192,9 @@ def _shape(learner: Learner, plan: Plan, prepared: Prepared, settings: Settings,
     options = encoder.spec.options
     channels, rows, columns = prepared.facts.image_shape
     positions = plan.seq_len or max(rows * columns // 16, 1)
-    outputs = positions * (prepared.facts.vocab_size if plan.trunk == "transformer" else 256) or channels * rows
+    # Objectives that read documents in windows predict tokens, but on a bag of words only their pairs.
+    logits = prepared.facts.vocab_size if plan.items == "chunks" and plan.trunk != "bag" else 256
+    outputs = positions * logits or channels * rows
     return Shape(
         num_parameters=num_parameters(learner),
         width=options["width"],

@@ -1,0 +1,10 @@
+"""LSTM layers that read forward: they can write text."""
+
+from __future__ import annotations
+
+from seedbed.models.recurrent import STEMS, Config, sizes
+from seedbed.models.recurrent import Recurrent as Trunk
+
+__all__ = ["SIZES", "STEMS", "Config", "Trunk"]
+
+SIZES = sizes("lstm", both_ends=False)
