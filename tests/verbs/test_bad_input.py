@@ -284,8 +284,8 @@ def test_a_damaged_model_is_named(shell: Shell, texts: Kept, tmp_path: Path) -> 
 
 def test_an_error_lets_the_run_go(tmp_path: Path) -> None:
     data = write_csv(tmp_path / "t.csv", reviews(40))
-    with pytest.raises(SeedbedError, match="no size") as caught:
-        seedbed.pretrain(data, out=tmp_path / "r", steps=3, size="base", threads=1)
+    with pytest.raises(SeedbedError, match="matches no parameter") as caught:
+        seedbed.pretrain(data, out=tmp_path / "r", steps=3, threads=1, pretrain={"freeze": ["nothing"]})
     (folder,) = (tmp_path / "r").glob("pretrain-*")
     with (folder / "lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
