@@ -252,7 +252,7 @@ def test_tables_that_hold_images(tmp_path: Path, form: str) -> None:
     pq.write_table(table, tmp_path / "a.parquet")
     source = open_source(tmp_path, SETTINGS)
     cleaned = clean(source, SETTINGS)
-    assert source.modality == "image" and cleaned.counts["used"] == 4 and cleaned.classes == {"neg": 2, "pos": 2}
+    assert source.modality == "image" and cleaned.counts["used"] == 4 and cleaned.label_shares == {"neg": 2, "pos": 2}
     assert said(source, f'image: column "{name}"; label: column "label"')
 
 
@@ -295,7 +295,7 @@ def test_frames_with_an_index_categories_and_holes() -> None:
 def test_frames_of_images() -> None:
     frame = pl.DataFrame({"image": [png(at) for at in range(4)], "label": ["a", "b"] * 2})
     source = open_source(frame, SETTINGS)
-    assert source.modality == "image" and clean(source, SETTINGS).classes == {"a": 2, "b": 2}
+    assert source.modality == "image" and clean(source, SETTINGS).label_shares == {"a": 2, "b": 2}
 
 
 @pytest.mark.parametrize("data", [pd.DataFrame({"text": [TEXT, 3, {}]}), pd.Series([TEXT, TEXT]), pl.Series([TEXT])])

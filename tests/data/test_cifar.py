@@ -33,7 +33,7 @@ def test_ten_classes_by_name(tmp_path: Path) -> None:
     assert np.array_equal(np.stack([np.asarray(row.raw) for row in source]), PIXELS)
     assert "data_batch_1.bin: CIFAR-10, 4 images, classes by their names" in source.understood
     assert any("1 file of other kinds not used" in sentence for sentence in source.understood)
-    assert clean(source, SETTINGS).classes == {"airplane": 6, "automobile": 6}
+    assert clean(source, SETTINGS).label_shares == {"airplane": 6, "automobile": 6}
 
 
 def test_a_hundred_classes_take_the_fine_label(tmp_path: Path) -> None:
