@@ -17,6 +17,7 @@ from seedbed.data.loader import Loader
 from seedbed.data.rows import Row, Unreadable
 from seedbed.data.source import open_source
 from seedbed.data.store import Prepared, prepare
+from seedbed.models.stems import Normalise
 
 SETTINGS = Settings()
 VALUES = np.random.default_rng(0).normal(size=(120, 6)) * [1, 10, 100, 1, 1, 1] + [0, 0, 0, 5, 5, 5]
@@ -57,6 +58,15 @@ def test_means_and_deviations_are_those_of_the_training_rows(tmp_path: Path) -> 
     assert 80 < len(counted) < 91
     assert made.facts.channel_mean == pytest.approx(counted.mean(0), rel=1e-5)
     assert made.facts.channel_std == pytest.approx(counted.std(0), rel=1e-4)
+
+
+def test_small_values_keep_their_scale_and_constant_ones_are_not_divided(tmp_path: Path) -> None:
+    values = VALUES * [1e-6, 1, 1, 0, 1, 1] + [0, 0, 0, 3e4, 0, 0]
+    made = prepared(tmp_path, cleaned(values, label=np.arange(120) % 2))
+    assert made.facts.channel_std[0] == pytest.approx(1e-6 * VALUES[made.rows(split="train"), 0].std(), rel=1e-3)
+    assert made.facts.channel_std[3] == 1.0 and made.facts.channel_mean[3] == 3e4
+    standard = Normalise(made.facts)(torch.from_numpy(made.pixels(made.rows(split="train"))))[:, :, 0, 0]
+    assert standard.std(0, correction=0).tolist() == pytest.approx([1, 1, 1, 0, 1, 1], abs=1e-3)
 
 
 def test_what_is_not_finite_is_set_aside_with_its_reason() -> None:

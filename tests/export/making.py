@@ -32,6 +32,8 @@ def facts_of(modality: str, tokenizer: Tokenizer) -> Facts:
     """Counts for an encoder of the tokenizer's size, or of small images."""
     if modality == "image":
         return Facts("image", image_shape=(3, 12, 16), channel_mean=(0.3,) * 3, channel_std=(0.2,) * 3)
+    if modality == "vector":
+        return Facts("vector", image_shape=(5, 1, 1), channel_mean=(0.3,) * 5, channel_std=(2.0,) * 5)
     size = tokenizer.vocab_size
     counts = tuple(range(1, size + 1))
     return Facts("text", size, token_counts=counts, document_counts=counts, num_documents=size)

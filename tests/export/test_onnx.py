@@ -22,6 +22,7 @@ from tests.models.checkpoints import FAMILY_CLASSES, save_checkpoint
 
 SHAPES = [(1, 1), (1, 9), (4, 30), (7, 2)]
 TRUNKS = [pytest.param("text", "bag"), pytest.param("image", "mlp"), pytest.param("image", "resnet")]
+TRUNKS += [pytest.param("text", "mlp"), pytest.param("vector", "mlp")]
 # A transformer takes the exporter several seconds.
 SLOW_TRUNKS = [
     pytest.param("text", "transformer", marks=pytest.mark.slow),
@@ -56,6 +57,7 @@ def test_encoder_and_classifier(modality: str, trunk: str, tmp_path: Path) -> No
             given, ours = {"input_ids": values, "attention_mask": mask}, States(encoder)(values, mask)
         else:
             values, mask = torch.randint(0, 256, (size, *facts.image_shape), dtype=torch.uint8), None
+            values = values if modality == "image" else torch.randn(values.shape)
             given, ours = {"pixels": values}, States(encoder)(values)
         states, pooled = run(tmp_path / "encoder.onnx", **given)
         real = torch.ones(ours[0].shape[:2], dtype=torch.bool) if mask is None else mask > 0

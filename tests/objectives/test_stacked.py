@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from seedbed.core.errors import UsageError
 from seedbed.core.find import find
 from seedbed.core.types import Learner, Views
 from seedbed.models import mlp
@@ -30,11 +31,13 @@ def spec(modality: str) -> EncoderSpec:
     return EncoderSpec(modality, mlp.STEMS[modality][0], "mlp", "test", asdict(mlp.Config(width=24, depth=DEPTH)))
 
 
+STAGE = Stage(
+    "objectives", "stacked", {}, "whole", 0, 8, None, "adamw", 5e-3, 0.01, 0.05, 1.0, 0.0, (), 4 * LEVELS, seed=3
+)
+
+
 def training(modality: str = "image", num_steps: int = 4 * LEVELS, **options: str) -> Training:
-    stage = Stage(
-        "objectives", "stacked", options, "whole", 0, 8, None, "adamw", 5e-3, 0.01, 0.05, 1.0, 0.0, (), num_steps, 3
-    )
-    return assemble(stage, FACTS[modality], spec(modality))
+    return assemble(replace(STAGE, steps=num_steps, options=options), FACTS[modality], spec(modality))
 
 
 def views_of(made: Training, level: int, modality: str = "image") -> Views:
@@ -176,6 +179,17 @@ def test_resuming_is_exact_within_a_layer_and_between_two(stop: int) -> None:
         pass
     mine, theirs = straight.learner.state_dict(), second.learner.state_dict()
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+def test_early_stopping_is_refused() -> None:
+    stage = replace(STAGE, patience=3)
+    with pytest.raises(UsageError, match="whose layers learn one after another"):
+        assemble(stage, FACTS["image"], spec("image"))
+
+
+def test_vectors_have_no_cross_entropy() -> None:
+    with pytest.raises(UsageError, match="cannot be restored by cross_entropy"):
+        training("vector", loss="cross_entropy")
 
 
 def test_taking_layers_one_by_one_is_the_whole_trunk() -> None:

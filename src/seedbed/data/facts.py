@@ -71,8 +71,10 @@ def image_facts(modality: str, pixels_BCYX: np.ndarray, training: np.ndarray, la
         squares_C += (part**2).sum((0, 2, 3))
     num = max(len(rows) * height * width, 1)
     mean_C = sums_C / num
-    # A channel of one value must not be divided by nothing.
-    std_C = np.maximum(np.sqrt(np.maximum(squares_C / num - mean_C**2, 0.0)), 1.0 / 255.0)
+    std_C = np.sqrt(np.maximum(squares_C / num - mean_C**2, 0.0))
+    # A channel of one value must not be divided by nothing: one grey level is the least there is of pixels; values may
+    # be of any size, so only what never changes is left as it is, but for the rounding of large numbers.
+    std_C = np.maximum(std_C, 1.0 / 255.0) if whole > 1 else np.where(std_C > 1e-7 * np.abs(mean_C), std_C, 1.0)
     return Facts(
         modality=modality,
         num_documents=len(rows),

@@ -105,6 +105,9 @@ def _drawn(facts: Facts, longest: int) -> list[Padded]:
             for size in BATCHES
         ]
     shapes = [(size, *facts.image_shape) for size in BATCHES]
+    if facts.modality == "vector":
+        values = [torch.from_numpy(draw.normal(size=shape).astype(np.float32)) for shape in shapes]
+        return [Padded(vectors, torch.ones(len(vectors), dtype=torch.bool)) for vectors in values]
     pixels = [torch.from_numpy(draw.integers(0, 256, shape, dtype=np.uint8)) for shape in shapes]
     return [Padded(values, torch.ones(len(values), dtype=torch.bool)) for values in pixels]
 

@@ -74,7 +74,8 @@ def export_onnx(module: States | Logits, facts: Facts, path: Path, longest: int 
         axes: Any = {0: batch, 1: torch.export.Dim("length", max=longest)}
         inputs, given, shapes = ["input_ids", "attention_mask"], (tokens_BN, tokens_BN.clone()), (axes, axes)
     else:
-        pixels_BCYX = torch.zeros(TRACED_BATCH, *facts.image_shape, dtype=torch.uint8)
+        dtype = torch.uint8 if facts.modality == "image" else torch.float32
+        pixels_BCYX = torch.zeros(TRACED_BATCH, *facts.image_shape, dtype=dtype)
         inputs, given, shapes = ["pixels"], (pixels_BCYX,), ({0: batch},)
     size = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
     try:

@@ -178,7 +178,7 @@ class TfIdf(Vector):
 
     def shares(self, values: Tensor, keep: Tensor) -> Tensor:
         """Weights of unit length, all zero where no token is known."""
-        counts_BV = keep.new_zeros((len(values), len(self.idf_V)), dtype=torch.float32)
+        counts_BV = self.idf_V.new_zeros((values.shape[0], self.idf_V.shape[0]))
         counts_BV.scatter_add_(1, values, keep.to(torch.float32))
         weight_BV = torch.where(counts_BV > 0, 1 + counts_BV.clamp_min(1).log(), 0) * self.idf_V
         return weight_BV / weight_BV.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
@@ -273,7 +273,7 @@ class RawFirst(Raw):
 
 
 class Normalise(nn.Module):
-    """Pixels to zero mean and unit deviation per channel, by the counts of the training rows."""
+    """Pixels or values to zero mean and unit deviation per channel, by the counts of the training rows."""
 
     mean_C11: Tensor
     std_C11: Tensor
@@ -281,8 +281,9 @@ class Normalise(nn.Module):
     def __init__(self, facts: Facts) -> None:
         super().__init__()
         mean_C11 = torch.tensor(facts.channel_mean, dtype=torch.float32)[:, None, None]
-        # A channel that never changes would otherwise be divided by zero: one grey level is the smallest step.
-        std_C11 = torch.tensor(facts.channel_std, dtype=torch.float32)[:, None, None].clamp_min(1 / 255)
+        # A channel that never changes would otherwise be divided by zero: one grey level is the least step.
+        least = 1 / 255 if facts.modality == "image" else torch.finfo(torch.float32).tiny
+        std_C11 = torch.tensor(facts.channel_std, dtype=torch.float32)[:, None, None].clamp_min(least)
         self.register_buffer("mean_C11", mean_C11, persistent=False)
         self.register_buffer("std_C11", std_C11, persistent=False)
 

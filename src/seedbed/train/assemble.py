@@ -90,7 +90,8 @@ def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Trai
         encoder: a pretrained encoder, trained further in place, or the description of a new one.
 
     Raises:
-        UsageError: unknown learner or option, or a learner that does not understand this modality.
+        UsageError: unknown learner or option, a learner that does not understand this modality, or early stopping of
+            one whose phases cannot be compared.
     """
     module = find(stage.kind, stage.name)
     if facts.modality not in module.setup.modalities:
@@ -104,6 +105,12 @@ def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Trai
         encoder = build_encoder(encoder, facts)
     config = validate_options(module.config_class, stage.options, f"{stage.kind[:-1]}_options")
     learner = module.learner_class(config, nn.ModuleDict({facts.modality: encoder}), facts)
+    if learner.phases > 1 and stage.patience:
+        raise UsageError(
+            f"patience = {stage.patience} with {stage.name}, whose layers learn one after another.",
+            cause="What one layer loses cannot be compared with the next one's, so the run would stop before its end.",
+            fix="Leave pretrain.patience at 0.",
+        )
     optimizers = {
         player: make_optimizers(learner, player, stage.stepping(), stage.freeze) for player in learner.players
     }
