@@ -149,7 +149,7 @@ def difference(ours: Tensor, theirs: Tensor, keep: Tensor) -> float:
     """The largest difference at real positions, as a share of the largest number but at least of one."""
     if ours.shape != theirs.shape:
         return float("inf")
-    if keep.dim() == 2 and ours.dim() == 3:
+    if ours.dim() == 3 and ours.shape[:2] == keep.shape:
         ours, theirs = ours[keep], theirs[keep]
     scale = max(1.0, float(ours.abs().max()))
     return float((ours.double() - theirs.double()).abs().max()) / scale
