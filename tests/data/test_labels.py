@@ -196,3 +196,25 @@ def test_prepared_data_hold_labels_of_every_kind(kind: str, tmp_path: Path) -> N
     expected = of.encode(cleaned.labels, prepared.facts.classes)
     assert np.array_equal(prepared.labels, expected, equal_nan=kind == "number")
     assert len(prepared.rows(labelled=True)) == 20
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([[1, 0], [1, 1], [0, 0]] * 4),
+        [[0], [0, 1], []] * 4,
+        np.array([[0], [0, 1], []] * 4, dtype=object),
+    ],
+)
+def test_arrays_may_hold_sets_as_a_matrix_or_as_lists(labels: Any) -> None:
+    pixels = RNG.integers(0, 255, (12, 8, 8)).astype(np.uint8)
+    for data in ({"images": pixels, "labels": labels}, (pixels, labels)):
+        cleaned = clean(open_source(data, Settings()), Settings())
+        assert cleaned.label_kind == "set" and cleaned.label_shares == {"0": 8, "1": 4}
+        assert cleaned.labels[:3] == ['["0"]', '["0", "1"]', "[]"]
+
+
+def test_arrays_may_hold_numbers() -> None:
+    pixels = RNG.integers(0, 255, (40, 8, 8)).astype(np.uint8)
+    cleaned = clean(open_source((pixels, np.linspace(0, 1, 40)), Settings()), Settings())
+    assert cleaned.label_kind == "number" and cleaned.labels[0] == "0.0"

@@ -8,7 +8,7 @@ import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,10 +55,21 @@ def rows_of_mapping(
     if images is None or images.dtype.kind in "OUS":
         columns = {key: np.asarray(value, object).tolist() for key, value in data.items() if value is not None}
         return "text", *rows_of_tables([from_columns(columns, name)], settings, understood)
-    arrays = Arrays(images, *(_listed(pick(names)) for names in (LABEL_NAMES, _SPLIT_NAMES, _GROUP_NAMES)))
+    labels = next((lower[key] for key in LABEL_NAMES if lower.get(key) is not None), None)
+    beside = (_listed(pick(names)) for names in (_SPLIT_NAMES, _GROUP_NAMES))
+    arrays = Arrays(images, None if labels is None else _label_cells(labels, understood), *beside)
     if settings.label is not None and settings.label.lower() not in lower:
         refuse_columns(settings, "arrays called " + ", ".join(data))
     return *rows_of_arrays(arrays, name, understood, vectors=vectors is not None), []
+
+
+def _label_cells(labels: Any, understood: list[str]) -> Sequence[object]:
+    """One label an item; a matrix of 0 and 1 says of each column whether it is in the item's set."""
+    if isinstance(labels, np.ndarray) and labels.ndim == 2 and np.isin(labels, (0, 1)).all():
+        understood.append(f"labels of {len(labels):,} x {labels.shape[1]}: sets, a column for each name")
+        return [np.flatnonzero(row).tolist() for row in labels]
+    cells: list[object] = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
+    return cells
 
 
 def _listed(values: np.ndarray | None) -> Sequence[object] | None:
