@@ -64,7 +64,11 @@ def test_the_summary_holds_the_numbers_of_its_parts() -> None:
     assert scores["metrics"]["accuracy"]["value"] == pytest.approx(scores["mean"])
     between = difference(correct["fine-tuned", 50], correct["tf-idf", 50], 0.9, 0.05)
     assert told["differences"]["50"]["low"] == between.low and told["differences"]["50"]["high"] == between.high
-    assert told["verdict"] == told["differences"]["200"] and told["verdict"]["outcome"] == "paid"
+    assert told["verdict"]["outcome"] == "paid" and told["break_even"]["course"] == "ahead"
+    sentence = f"{told['differences']['200']['sentence']} {told['break_even']['sentence']}"
+    assert told["verdict"] == told["differences"]["200"] | {"sentence": sentence}
+    only = summary([answer for answer in answers if answer.n_labels == 200], items, 0.9)
+    assert only["break_even"] is None and only["verdict"] == only["differences"]["200"]
 
 
 def test_confusion_and_worst_errors_are_those_of_the_better_arm() -> None:

@@ -104,11 +104,20 @@ def test_the_interval_does_not_depend_on_the_order_of_draws_or_items() -> None:
     assert shuffled.low == pytest.approx(difference(a_SI, b_SI).low, abs=1e-12)
 
 
-def test_half_width_says_what_more_draws_or_items_would_bring() -> None:
+def test_scaled_says_what_more_draws_items_or_a_larger_pool_would_bring() -> None:
     interval = Interval(0.02, -0.01, 0.05, 5, 1000, 0.01, 0.005, 0.95)
-    assert interval.half_width() == pytest.approx(np.hypot(2.7764 * 0.01, 1.96 * 0.005), rel=1e-4)
-    assert interval.half_width(num_draws=20) == pytest.approx(np.hypot(2.0930 * 0.005, 1.96 * 0.005), rel=1e-4)
-    assert interval.half_width(num_items=4000) == pytest.approx(np.hypot(2.7764 * 0.01, 1.96 * 0.0025), rel=1e-4)
+    assert interval.scaled(5)[0] == pytest.approx(np.hypot(2.7764 * 0.01, 1.96 * 0.005), rel=1e-4)
+    assert interval.scaled(20)[0] == pytest.approx(np.hypot(2.0930 * 0.005, 1.96 * 0.005), rel=1e-4)
+    assert interval.scaled(5, items=4.0)[0] == pytest.approx(np.hypot(2.7764 * 0.01, 1.96 * 0.0025), rel=1e-4)
+    assert interval.scaled(5)[1] == pytest.approx(np.hypot(0.01, 0.005))
+
+
+def test_a_larger_pool_widens_as_if_it_had_been_that_large() -> None:
+    rng = np.random.default_rng(5)
+    (a_SI, b_SI), _ = WORLDS["draws differ"].answers(rng, 5, 300)
+    small, large = (difference(a_SI, b_SI, pool_share=share) for share in (0.5, 0.1))
+    assert small.scaled(5)[0] == pytest.approx((small.high - small.low) / 2)
+    assert small.scaled(5, pool=5.0)[0] == pytest.approx((large.high - large.low) / 2)
 
 
 Features = NDArray[np.float64]

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from seedbed.evaluate.stats import Interval
-from seedbed.evaluate.verdict import CANNOT_TELL, DID_NOT_PAY, PAID, Arm, Contestant, Verdict, decide, to_tell
+from seedbed.evaluate.verdict import CANNOT_TELL, DID_NOT_PAY, PAID, Arm, Contestant, Verdict, decide
 from tests.evaluate.planted import World
 
 DRAWS, ITEMS = 5, 600
@@ -120,23 +119,6 @@ def test_each_side_is_chosen_by_its_selection_score_not_by_its_answers() -> None
     first, second, other = arms(2, 1)
     verdict = decide([Contestant(first, good, 0.6), Contestant(second, bad, 0.7), Contestant(other, good, 0.5)], 50)
     assert verdict.best_pretrained == second and verdict.outcome == DID_NOT_PAY
-
-
-def test_what_would_tell() -> None:
-    # Draws are the trouble: with enough of them the interval clears zero.
-    draws, labels = to_tell(Interval(0.02, -0.008, 0.048, 5, 5000, 0.01, 0.002, 0.95))
-    assert labels is None and draws is not None
-    interval = Interval(0.02, -0.008, 0.048, 5, 5000, 0.01, 0.002, 0.95)
-    assert interval.half_width(num_draws=draws) < 0.02 <= interval.half_width(num_draws=draws - 1)
-
-    # Items are the trouble: no number of draws helps, and the labels asked for are what it takes.
-    interval = Interval(0.02, -0.03, 0.07, 5, 200, 0.002, 0.025, 0.95)
-    draws, labels = to_tell(interval)
-    assert draws is None and labels is not None
-    assert interval.half_width(20, 200 + labels) < 0.02 < interval.half_width(20, 200 + labels - 100)
-
-    # All draws came from one small pool: nothing here helps.
-    assert to_tell(Interval(0.02, -0.1, 0.1, 5, 5000, 0.01, 0.002, 0.95, pool_sd=0.04)) == (None, None)
 
 
 def test_a_verdict_is_flat_json() -> None:

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from seedbed.core.errors import DataError
 from seedbed.core.runs import write_atomic
 from seedbed.data.labels import label_kind
+from seedbed.evaluate.breakeven import Rung, break_even
 from seedbed.evaluate.resample import with_bounds
 from seedbed.evaluate.scoring import Metric, scoring
 from seedbed.evaluate.slices import parts_of, remark, sliced
@@ -82,21 +83,27 @@ def summary(answers: Sequence[Answers], items: Items, confidence: float) -> dict
     """Scores with intervals, differences, the verdict, and the errors of the better chosen arm, as JSON-able values.
 
     Returns:
-        confidence, metric, labels, arms, differences, verdict (that at the most labels), detail (what its better arm
-        answered over all draws, by kind of label), worst (the worst answers of its first draw), slices (how the two
-        arms of the verdict do on parts of the items).
+        confidence, metric, labels, arms, differences (a verdict for each label count), verdict (that at the most
+        labels), break_even (None with one label count), detail (what its better arm answered over all draws, by kind of
+        label), worst (the worst answers of its first draw), slices (how the two arms of the verdict do on parts of the
+        items).
     """
     metric = items.metric
     counts = sorted({answer.n_labels for answer in answers})
     arms = {answer.arm.name: {**asdict(answer.arm), "scores": {}} for answer in answers}
-    verdicts = {}
+    verdicts, rungs = {}, []
     for n_labels in counts:
         here = [answer for answer in answers if answer.n_labels == n_labels]
         contestants = [Contestant(found.arm, found.scores(items), found.selection) for found in here]
         for answer, contestant in zip(here, contestants, strict=True):
             arms[answer.arm.name]["scores"][str(n_labels)] = _score(answer, contestant.scores_SI, items, confidence)
-        verdicts[n_labels] = decide(contestants, n_labels, confidence, here[0].pool_share, metric=metric)
+        judged = decide(contestants, n_labels, confidence, here[0].pool_share, metric=metric)
+        verdicts[n_labels] = judged
+        scores = {one.arm: one.scores_SI.astype(np.float64) for one in contestants}
+        gain_SI = scores[judged.best_pretrained] - scores[judged.best_other]
+        rungs.append(Rung(n_labels, gain_SI, here[0].pool_share, metric.unit))
     verdict = verdicts[counts[-1]]
+    turn = break_even(rungs, confidence)
     better = verdict.best_pretrained if verdict.interval.value > 0 else verdict.best_other
     shown = next(answer for answer in answers if answer.n_labels == counts[-1] and answer.arm == better)
     return {
@@ -105,7 +112,8 @@ def summary(answers: Sequence[Answers], items: Items, confidence: float) -> dict
         "labels": counts,
         "arms": list(arms.values()),
         "differences": {str(n_labels): found.to_json() for n_labels, found in verdicts.items()},
-        "verdict": verdict.to_json(),
+        "verdict": verdict.to_json() | ({"sentence": f"{verdict.sentence} {turn.sentence}"} if turn else {}),
+        "break_even": asdict(turn) if turn else None,
         **_errors(shown, items),
         "slices": _slices(verdict, [answer for answer in answers if answer.n_labels == counts[-1]], items, confidence),
     }

@@ -61,7 +61,8 @@ class Interval:
         draw_sd: standard error of the value due to draws, before t; more draws lessen it.
         item_sd: standard error of the value due to items alone; more items lessen it.
         confidence: nominal coverage.
-        pool_sd: standard error due to all draws coming from one small pool; only another pool lessens it.
+        pool_sd: standard error due to all draws coming from one small pool; only a larger pool lessens it.
+        pool_share: labels of a draw over labels in the pool; 0 where that makes no difference.
     """
 
     value: float
@@ -73,13 +74,16 @@ class Interval:
     item_sd: float
     confidence: float
     pool_sd: float = 0.0
+    pool_share: float = 0.0
 
-    def half_width(self, num_draws: int | None = None, num_items: int | None = None) -> float:
-        """Half the width this interval would have with other numbers of draws and items, all else equal."""
-        draws, items = num_draws or self.num_draws, num_items or self.num_items
-        draw_var = self.draw_sd**2 * self.num_draws / draws
-        item_var = self.item_sd**2 * self.num_items / items
-        return _half_width(draw_var + self.pool_sd**2, item_var, draws, self.confidence)
+    def scaled(self, num_draws: int, items: float = 1.0, pool: float = 1.0) -> tuple[float, float]:
+        """Half width and standard error with so many draws and so many times the items and the pool, all else equal."""
+        draw_var = self.draw_sd**2 * self.num_draws / num_draws
+        # f / (1 - f) of a pool that many times as large.
+        pool_var = self.pool_sd**2 * (1.0 - self.pool_share) / (pool - self.pool_share)
+        item_var = self.item_sd**2 / items
+        half = _half_width(draw_var + pool_var, item_var, num_draws, self.confidence)
+        return half, math.sqrt(draw_var + pool_var + item_var)
 
 
 def difference(
@@ -101,7 +105,7 @@ def difference(
     """
     assert a_SI.shape == b_SI.shape, f"unpaired arms: {a_SI.shape} and {b_SI.shape}"
     between = (-1.0, 1.0) if scale.bounded else None
-    return _crossed(a_SI.astype(np.float64) - b_SI.astype(np.float64), confidence, pool_share, scale.unit, between)
+    return crossed(a_SI.astype(np.float64) - b_SI.astype(np.float64), confidence, pool_share, scale.unit, between)
 
 
 def mean_interval(
@@ -109,12 +113,21 @@ def mean_interval(
 ) -> Interval:
     """Interval of one arm's mean score; arguments as in `difference`, bounds of shares within 0..1."""
     between = (0.0, 1.0) if scale.bounded else None
-    return _crossed(scores_SI.astype(np.float64), confidence, pool_share, scale.unit, between)
+    return crossed(scores_SI.astype(np.float64), confidence, pool_share, scale.unit, between)
 
 
-def _crossed(
+def crossed(
     x_SI: NDArray[np.float64], confidence: float, pool_share: float, unit: float, between: tuple[float, float] | None
 ) -> Interval:
+    """Interval of the mean of any crossed values; see `difference`.
+
+    Args:
+        x_SI: one value for each draw and item.
+        confidence: nominal coverage.
+        pool_share: see `difference`.
+        unit: what one item can differ by, for the pseudo-items.
+        between: bounds of the mean; None: none.
+    """
     num_draws, num_items = x_SI.shape
     assert num_draws >= 2 and num_items >= 2, f"no interval from {num_draws} draws of {num_items} items"
     assert 0.0 <= pool_share <= 1.0, f"{pool_share} is no share"
@@ -128,13 +141,15 @@ def _crossed(
     pool_var = 0.0
     if pool_share <= LARGEST_SHARE:
         pool_var = draw_var * num_draws * pool_share / (1.0 - pool_share)
+    else:
+        pool_share = 0.0
     item_var = max(item_var - cell_var, (unit / num_items) ** 2)
     half = _half_width(draw_var + pool_var, item_var, num_draws, confidence)
     low, high = value - half, value + half
     if between is not None:
         low, high = max(low, between[0]), min(high, between[1])
     draw_sd, item_sd, pool_sd = math.sqrt(draw_var), math.sqrt(item_var), math.sqrt(pool_var)
-    return Interval(value, low, high, num_draws, num_items, draw_sd, item_sd, confidence, pool_sd)
+    return Interval(value, low, high, num_draws, num_items, draw_sd, item_sd, confidence, pool_sd, pool_share)
 
 
 def _half_width(draw_var: float, item_var: float, num_draws: int, confidence: float) -> float:

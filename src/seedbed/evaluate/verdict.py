@@ -10,11 +10,11 @@ interval of the chosen pair is no luckier for it (tested with six equal arms).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from seedbed.evaluate.advice import Advice, to_tell
 from seedbed.evaluate.score_class import ACCURACY
 from seedbed.evaluate.scoring import Metric
 from seedbed.evaluate.stats import LARGEST_SHARE, Interval, Scale, Scores, difference
@@ -23,8 +23,6 @@ from seedbed.evaluate.stats import LARGEST_SHARE, Interval, Scale, Scores, diffe
 PUBLIC = "public weights"
 PAID, DID_NOT_PAY, CANNOT_TELL = "paid", "did not pay", "cannot tell"
 SMALLEST_GAIN = 0.01
-# More than this is no advice: so many draws, or so many times the items there are.
-MOST_DRAWS, MANY_DRAWS, MOST_ITEMS = 50, 20, 100
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Verdict:
         outcome: "paid", "did not pay" or "cannot tell".
         sentence: the same with effect, interval, draws and items, in plain words.
         draws_to_tell: number of draws in all that would tell if nothing else changed; None where it does not apply.
-        labels_to_tell: labelled rows to score on, beyond those there are, that would tell (with 20 draws); likewise.
+        labels_to_tell: labelled rows beyond those there are that would tell (with 20 draws); likewise.
     """
 
     outcome: str
@@ -109,11 +107,15 @@ def decide(
         outcome = PAID
     elif interval.high < smallest:
         outcome = DID_NOT_PAY
-    draws, labels = to_tell(interval, smallest) if outcome == CANNOT_TELL else (None, None)
+    advice = None
+    if outcome == CANNOT_TELL:
+        num_pool = round(n_labels / pool_share) if pool_share else 0
+        advice = to_tell(interval, smallest, num_pool)
     facts = _facts(interval, n_labels, pretrained.arm, other.arm, metric)
-    end = _end(outcome, interval, smallest, draws, labels, metric)
+    end = _end(outcome, interval, smallest, advice, metric)
     scope = " It holds for these labels: each draw had most or all of them." if pool_share > LARGEST_SHARE else ""
     sentence = f"{facts} {end}{scope}"
+    draws, labels = (advice.draws, advice.labels) if advice else (None, None)
     return Verdict(outcome, sentence, n_labels, pretrained.arm, other.arm, interval, draws, labels)
 
 
@@ -121,32 +123,6 @@ def _best(contestants: Sequence[Contestant], pretrained: bool) -> Contestant:
     side = [contestant for contestant in contestants if contestant.arm.pretrained == pretrained]
     assert side, "a comparison needs an arm on each side"
     return max(side, key=lambda contestant: contestant.selection)
-
-
-def to_tell(interval: Interval, smallest_gain: float = SMALLEST_GAIN) -> tuple[int | None, int | None]:
-    """What would settle the matter if the effect stayed as measured: draws in all, else further labels to score on.
-
-    The interval must come to lie above 0, or below the smallest gain, whichever is nearer. Draws are tried first: they
-    cost only time. Both are None when more than 50 draws and more than 100 times the items would be needed.
-    """
-    need = max(interval.value, smallest_gain - interval.value)
-    for draws in range(interval.num_draws + 1, MOST_DRAWS + 1):
-        if interval.half_width(num_draws=draws) < need:
-            return draws, None
-    most_draws, items = max(MANY_DRAWS, interval.num_draws), interval.num_items
-    if interval.half_width(most_draws, MOST_ITEMS * items) >= need:
-        return None, None
-    low, high = items, MOST_ITEMS * items
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if interval.half_width(most_draws, middle) < need else (middle, high)
-    return None, _rounded_up(high - items)
-
-
-def _rounded_up(count: int) -> int:
-    """Two significant digits: an extrapolation knows no more."""
-    unit = 10 ** max(len(str(count)) - 2, 0)
-    return math.ceil(count / unit) * unit
 
 
 def _facts(interval: Interval, n_labels: int, pretrained: Arm, other: Arm, metric: Metric) -> str:
@@ -160,9 +136,7 @@ def _facts(interval: Interval, n_labels: int, pretrained: Arm, other: Arm, metri
     )
 
 
-def _end(
-    outcome: str, interval: Interval, smallest_gain: float, draws: int | None, labels: int | None, metric: Metric
-) -> str:
+def _end(outcome: str, interval: Interval, smallest_gain: float, advice: Advice | None, metric: Metric) -> str:
     matters = f"{metric.per * smallest_gain:.3g}"
     if metric.noun:
         matters += f" {metric.noun.removesuffix('s') if matters == '1' else metric.noun}"
@@ -172,8 +146,6 @@ def _end(
     if outcome == DID_NOT_PAY:
         ruled_out = "any gain" if interval.high <= 0 else f"a gain of {matters} or more"
         return f"Pretraining did not pay: {ruled_out} is ruled out."
-    if draws:
-        return f"That does not tell; if the effect is as measured, {draws} draws instead of {interval.num_draws} would."
-    if labels:
-        return f"That does not tell; if the effect is as measured, about {labels:,} more labels to score on would."
+    if advice:
+        return f"That does not tell; with two chances in three, {advice.sentence(interval)}"
     return "That does not tell, and no affordable number of draws or labels would: the two are too much alike."
