@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from seedbed.verbs.report import report as report
     from seedbed.verbs.run import run as run
     from seedbed.verbs.runs import runs as runs
+    from seedbed.verbs.suggest import suggest as suggest
 
     __version__: str
 
@@ -42,6 +43,7 @@ VERBS = (
     "evaluate",
     "prove",
     "predict",
+    "suggest",
     "report",
     "export",
     "runs",

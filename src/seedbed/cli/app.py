@@ -111,7 +111,13 @@ def _call(verb: Verb, given: dict[str, Any], screen: Screen) -> None:
             tables = merge(tables, {section: {flag: values.pop(flag)}})
     if "encoder" in values:
         values["encoder"] = locate_run(values["encoder"], ENCODING)
-    for flag, name in (("to_file", "to"), ("to_format", "to"), ("to_text", "to"), ("out_folder", "out")):
+    for flag, name in (
+        ("to_file", "to"),
+        ("to_rows", "to"),
+        ("to_format", "to"),
+        ("to_text", "to"),
+        ("out_folder", "out"),
+    ):
         if flag in values:
             values[name] = values.pop(flag)
     function = getattr(importlib.import_module(f"seedbed.verbs.{verb.name}"), verb.name)

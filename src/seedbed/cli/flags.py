@@ -72,6 +72,8 @@ FLAGS: dict[str, Argument] = {
     ),
     "allow_download": _flag(bool, "Fetch a checkpoint named hf:OWNER/NAME.", "--allow-download"),
     "to_file": _flag(str | None, "Write the answers to a .csv, .jsonl or .parquet file.", "--to", metavar="FILE"),
+    "to_rows": _flag(str | None, "Write the rows to a .csv, .jsonl or .parquet file.", "--to", "--out", metavar="FILE"),
+    "count": _flag(int | None, "How many rows. Default: 50.", "--count"),
     "to_format": _flag(
         str,
         "What to write: hf (Hugging Face), onnx, safetensors, or tensorboard (the log).",
@@ -170,6 +172,13 @@ VERBS = (
         ("run", "inputs"),
         ("to_file", "threads", "config", "set", *TALK),
         ANSWERING,
+    ),
+    Verb(
+        "suggest",
+        "Which rows to label next: the most telling ones, each with its reason.",
+        ("run", "data"),
+        ("count", "to_rows", "label", "seed", "threads", "config", "set", *TALK),
+        ENCODING,
     ),
     Verb("report", "Write the report of a run again.", ("run",), TALK),
     Verb("export", "Write the encoder for use elsewhere.", ("run",), ("to_format", "out_folder", *TALK), TRAINED),

@@ -2,9 +2,9 @@
 
 An interval has parts that shrink by different means: draws shrink with their number, items with theirs, and what all
 draws share because they come from one small pool shrinks with the pool. The advice is the cheapest of these with two
-chances in three of an answer. The effect itself is only known as well as it was measured, and what is measured next
-will lie elsewhere: advice that took it at its word was followed in vain in half of the simulated cases (LOG.md). Draws
-cost time only and come first.
+chances in three of an answer. The effect itself is only known as well as it was measured, and was probably measured
+too large: advice that took it at its word was followed in vain in half of the simulated cases (LOG.md). Draws cost time
+only and come first.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from scipy.stats import chi2, norm
 
 from seedbed.evaluate.stats import Interval
 
 # More than this is no advice: so many draws, or so many times the rows there are.
-DRAWS, MANY_DRAWS, MOST_TIMES = (10, 15, 20, 30, 50), 20, 100.0
+DRAWS, MANY_DRAWS, MOST_TIMES = (10, 15, 20, 30, 50), (20, 50), 100.0
 CHANCE = 2 / 3
+# How large effects of pretraining usually are: one measured larger with little certainty is probably smaller.
+USUAL = 0.03
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Advice:
         if not self.labels:
             return ""
         parts = [(self.items, "to score on"), (self.pool, "to learn from")]
-        return " and ".join(f"about {count:,} more labels {use}" for count, use in parts if count) + " would."
+        labels = " and ".join(f"about {count:,} more labels {use}" for count, use in parts if count)
+        return f"{labels} would, with {self.draws} draws."
 
 
 def to_tell(interval: Interval, smallest_gain: float, num_pool: int = 0) -> Advice | None:
@@ -62,31 +66,38 @@ def to_tell(interval: Interval, smallest_gain: float, num_pool: int = 0) -> Advi
         num_pool: labelled rows that subsets are drawn from; 0 for repeated folds, where the items are these rows.
     """
     _, error_now = interval.scaled(interval.num_draws)
+    trust = USUAL**2 / (USUAL**2 + error_now**2)
+    effect, effect_sd = trust * interval.value, math.sqrt(trust) * error_now
     interval = _doubted(interval)
 
     def enough(draws: int, items: float = 1.0, pool: float = 1.0) -> bool:
         half, error = interval.scaled(draws, items, pool)
         if 2 * half <= smallest_gain:
             return True
-        # The next value lies around the true effect, which lies around this value.
-        spread = math.hypot(error_now, error)
-        silent = norm.cdf((half - interval.value) / spread) - norm.cdf((smallest_gain - half - interval.value) / spread)
+        # The next value lies around the true effect, which lies around what this one makes probable.
+        spread = math.hypot(effect_sd, error)
+        silent = norm.cdf((half - effect) / spread) - norm.cdf((smallest_gain - half - effect) / spread)
         return float(silent) < 1.0 - CHANCE
 
     for draws in DRAWS:
         if draws > interval.num_draws and enough(draws):
             return Advice(draws=draws)
-    draws, num_items = max(MANY_DRAWS, interval.num_draws), interval.num_items
-    found = []
-    if items := _least(lambda times: enough(draws, items=times)):
-        found.append(Advice(draws, items=_further(items, num_items)))
-    if num_pool and (pool := _least(lambda times: enough(draws, pool=times))):
-        found.append(Advice(draws, pool=_further(pool, num_pool)))
-    if found:
-        return min(found, key=lambda advice: advice.labels or 0)
-    if num_pool and (both := _least(lambda times: enough(draws, times, times))):
-        return Advice(draws, _further(both, num_items), _further(both, num_pool))
+    for draws in MANY_DRAWS:
+        if found := _labels(interval, partial(enough, max(draws, interval.num_draws)), num_pool):
+            return replace(found, draws=max(draws, interval.num_draws))
     return None
+
+
+def _labels(interval: Interval, enough: Callable[[float, float], bool], num_pool: int) -> Advice | None:
+    """The fewest further labels that are enough: to score on, to learn from, or both in proportion."""
+    found = []
+    if items := _least(lambda times: enough(times, 1.0)):
+        found.append(Advice(items=_further(items, interval.num_items)))
+    if num_pool and (pool := _least(lambda times: enough(1.0, times))):
+        found.append(Advice(pool=_further(pool, num_pool)))
+    if not found and num_pool and (both := _least(lambda times: enough(times, times))):
+        found.append(Advice(items=_further(both, interval.num_items), pool=_further(both, num_pool)))
+    return min(found, key=lambda advice: advice.labels or 0, default=None)
 
 
 def _doubted(interval: Interval) -> Interval:

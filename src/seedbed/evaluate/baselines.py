@@ -37,6 +37,11 @@ def classic_arms(modality: str, kind: str = "class") -> tuple[str, ...]:
     return tuple(name for name in arms if name not in scoring(kind).LEFT_OUT)
 
 
+def dense_arm(modality: str) -> str:
+    """The classic arm that is a linear model on a few hundred dense features: what can be stacked."""
+    return {"text": "lsa", "image": "pixels", "vector": "values"}[modality]
+
+
 def arm_module(name: str) -> ModuleType:
     """The file of an arm."""
     return import_module(f"seedbed.evaluate.classic.{name}")
@@ -98,14 +103,14 @@ class Classic:
 
     def model(self, rows: np.ndarray, y: np.ndarray) -> ClassicModel:
         """What labelled rows teach, to be kept."""
-        return ClassicModel(self.name, self._rendering, self._learn(rows, y)[0])
+        return ClassicModel(self.name, self.rendering, self._learn(rows, y)[0])
 
     def features(self, rows: np.ndarray) -> Features:
         """What rows look like to the arm, each rendered once."""
         new = [row for row in dict.fromkeys(rows.tolist()) if row not in self._place]
         if new:
             raw: Any = self.prepared.raw(np.array(new))
-            block = self._arm.render(self._rendering, raw)
+            block = self._arm.render(self.rendering, raw)
             start = len(self._place)
             self._place |= {row: start + index for index, row in enumerate(new)}
             stack = sp.vstack if sp.issparse(block) else np.concatenate
@@ -121,7 +126,7 @@ class Classic:
         return learnt, selection
 
     @functools.cached_property
-    def _rendering(self) -> State:
+    def rendering(self) -> State:
         """What the arm learns without labels, from some of the pool where all of it would be slow."""
         state: State = self._arm.prepare(self.prepared.raw(_thinned(self.pool, self._arm.MOST)), self.seed)
         return state

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 from seedbed.core.device import Machine, autocast
-from seedbed.core.types import NO_LABEL
+from seedbed.core.types import NO_LABEL, Batch
 from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
 from seedbed.evaluate.linear import scaled
@@ -25,22 +27,28 @@ def features(encoder: Encoder, prepared: Prepared, rows: np.ndarray, machine: Ma
         rows: rows of the prepared data.
         seq_len: longest part of a text that is read, in tokens; 0 for images.
     """
-    device = torch.device(machine.device)
     # Neighbours of like length need little padding.
     order = np.argsort(prepared.lengths[rows], kind="stable")
     loader = Loader(prepared, rows[order], seed=0, batch_size=FEATURE_BATCH, items="whole", seq_len=seq_len)
-    found = []
-    with evaluating(encoder):
-        for batch in loader.evaluation():
-            padded = batch.to(device).inputs[prepared.facts.modality]
-            with autocast(machine):
-                pooled_BD = encoder.pooled(padded.values, padded.keep)
-            found.append(pooled_BD.float().cpu().numpy())
-    sorted_ID = np.concatenate(found)
+    sorted_ID = pool_batches(encoder, loader.evaluation(), prepared.facts.modality, machine)
     assert len(sorted_ID) == len(rows), f"{len(sorted_ID)} of {len(rows)} rows were read"
     x_ID = np.empty_like(sorted_ID)
     x_ID[order] = sorted_ID
     return x_ID
+
+
+@torch.no_grad()
+def pool_batches(encoder: Encoder, batches: Iterable[Batch], modality: str, machine: Machine) -> np.ndarray:
+    """Pooled states of the examples of batches, float32 (I, D), in their order."""
+    device = torch.device(machine.device)
+    found = []
+    with evaluating(encoder):
+        for batch in batches:
+            padded = batch.to(device).inputs[modality]
+            with autocast(machine):
+                pooled_BD = encoder.pooled(padded.values, padded.keep)
+            found.append(pooled_BD.float().cpu().numpy())
+    return np.concatenate(found)
 
 
 class Pooled:

@@ -82,12 +82,17 @@ def strengths(num_labels: int) -> Sequence[float]:
 
 def fit(x: Features, y: np.ndarray, num_outputs: int, strength: float) -> Linear:
     """Multinomial logistic regression; a class without a label gets probability 0."""
+    return fit_weighted(x, y, None, num_outputs, strength)
+
+
+def fit_weighted(x: Features, y: np.ndarray, weight_I: np.ndarray | None, num_outputs: int, strength: float) -> Linear:
+    """The same, with rows that count differently."""
     present = np.unique(y)
     weight_CF = np.zeros((num_outputs, x.shape[1]))
     bias_C = np.full(num_outputs, -np.inf)
     bias_C[present] = 0.0
     if len(present) > 1:
-        model = LogisticRegression(C=strength, max_iter=10_000).fit(x, y)
+        model = LogisticRegression(C=strength, max_iter=10_000).fit(x, y, sample_weight=weight_I)
         coef, intercept = model.coef_, model.intercept_
         if len(present) == 2:
             coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2

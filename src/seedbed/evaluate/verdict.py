@@ -31,13 +31,15 @@ class Arm:
 
     Attributes:
         name: as shown.
-        kind: "majority", "classic", "scratch", "untrained", "frozen", "finetuned", or PUBLIC.
+        kind: "majority", "classic", "scratch", "untrained", "frozen", "finetuned", "stacked", "selftrained", or PUBLIC.
         pretrained: on which side of the comparison it stands.
+        against: of a pretrained arm, one without pretraining whose means it uses too, and which it must beat as well.
     """
 
     name: str
     kind: str
     pretrained: bool
+    against: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,10 @@ def decide(
     pretrained, other = _best(contestants, True), _best(contestants, False)
     scale, smallest = Scale(metric.unit, metric.bounded), smallest_gain * metric.unit
     interval = difference(pretrained.scores_SI, other.scores_SI, confidence, pool_share, scale=scale)
+    for companion in (one for one in contestants if one.arm.name == pretrained.arm.against):
+        beside = difference(pretrained.scores_SI, companion.scores_SI, confidence, pool_share, scale=scale)
+        if beside.low < interval.low:
+            other, interval = companion, beside
     outcome = CANNOT_TELL
     if interval.low > 0:
         outcome = PAID
@@ -114,9 +120,17 @@ def decide(
     facts = _facts(interval, n_labels, pretrained.arm, other.arm, metric)
     end = _end(outcome, interval, smallest, advice, metric)
     scope = " It holds for these labels: each draw had most or all of them." if pool_share > LARGEST_SHARE else ""
-    sentence = f"{facts} {end}{scope}"
+    sentence = f"{facts} {end}{_means(pretrained.arm)}{scope}"
     draws, labels = (advice.draws, advice.labels) if advice else (None, None)
     return Verdict(outcome, sentence, n_labels, pretrained.arm, other.arm, interval, draws, labels)
+
+
+def _means(arm: Arm) -> str:
+    """What else than pretraining an arm lives on."""
+    if not arm.against:
+        return ""
+    means = "the features of" if arm.kind == "stacked" else "its own answers for unlabelled rows, as does"
+    return f" {arm.name} also uses {means} {arm.against}, so it was compared with that as well."
 
 
 def _best(contestants: Sequence[Contestant], pretrained: bool) -> Contestant:

@@ -60,11 +60,11 @@ def differences(found: Sequence[Difference], confidence: float, metric: Metric) 
         "Best pretrained arm against best other arm",
         f"Difference in {metric.name} with its {confidence:.0%} interval, over label draws and test items together.",
         svg,
-        ("labels", "pretrained arm", "other arm", "difference", "low", "high", "draws", "items"),
+        ("labels", "pretrained arm", "other arm", "difference", "low", "high", "draws", "items", "verdict"),
         [
             (f"{d.n_labels:,}", d.best_pretrained, d.best_other,
              *(metric.amount(value, "+") for value in (d.value, d.low, d.high)),
-             f"{d.num_draws:,}", f"{d.num_items:,}")
+             f"{d.num_draws:,}", f"{d.num_items:,}", d.outcome)
             for d in found
         ],
     )  # fmt: skip

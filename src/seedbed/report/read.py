@@ -54,6 +54,7 @@ class Difference:
     high: float
     num_draws: int
     num_items: int
+    outcome: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Proof:
     slices: Mapping[str, Any]
     worst: Sequence[Mapping[str, Any]]
     seconds: Mapping[str, float]
+    break_even: Mapping[str, Any]
 
     def decisive(self) -> Difference | None:
         """The difference the verdict rests on."""
@@ -168,6 +170,7 @@ def _proof(path: Path, raw: Mapping[str, Any]) -> Proof:
             slices=raw.get("slices") or {},
             worst=raw.get("worst") or [],
             seconds=raw.get("seconds") or {},
+            break_even=raw.get("break_even") or {},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
@@ -210,6 +213,7 @@ def _difference(n_labels: int, raw: Mapping[str, Any]) -> Difference:
         float(raw["high"]),
         int(raw["num_draws"]),
         int(raw["num_items"]),
+        str(raw.get("outcome", "")),
     )
 
 

@@ -175,9 +175,13 @@ def _proof_tiles(proof: Proof) -> list[Tile]:
         Tile("Best other", figure_of(means.get(found.best_other, math.nan)), found.best_other),
         Tile("Evidence", f"{found.num_draws} draws", f"of labels, scored on {found.num_items:,} items"),
     ]
-    more = proof.verdict.get("labels_to_tell")
-    if proof.verdict.get("outcome") == "cannot tell" and more:
-        tiles.append(Tile("Would tell", f"about {int(more):,}", "labels"))
+    if proof.break_even.get("at"):
+        low, high = (proof.break_even.get(side) for side in ("low", "high"))
+        below, above = (f"{bound:,}" if bound else "open" for bound in (low, high))
+        tiles.append(Tile("Break-even", f"about {proof.break_even['at']:,} labels", f"bounds {below} to {above}"))
+    more, draws = (proof.verdict.get(f"{what}_to_tell") for what in ("labels", "draws"))
+    if proof.verdict.get("outcome") == "cannot tell" and (more or draws):
+        tiles.append(Tile("Would tell", f"about {int(more):,}" if more else f"{draws} draws", "labels" if more else ""))
     return tiles
 
 

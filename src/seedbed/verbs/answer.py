@@ -16,7 +16,11 @@ from seedbed.core.settings import Settings
 from seedbed.core.types import EVALUATION_EPOCH, NO_LABEL, Batch, Facts
 from seedbed.data.rows import Row, Unreadable
 from seedbed.evaluate.kept import is_classic, load_classic
+from seedbed.evaluate.probes import pool_batches
+from seedbed.evaluate.stacking import together
 from seedbed.train.state import Training
+from seedbed.verbs.arms import read_length
+from seedbed.verbs.extra_arms import BESIDE
 from seedbed.verbs.fit import predict_batches
 from seedbed.verbs.model import Model, load_model, require_network
 
@@ -51,7 +55,14 @@ def load_answerer(folder: Path, machine: Machine) -> Answerer:
         return Answerer(facts, classic.answers, extra.get("images", {}))
     model = load_model(folder)
     training, images = require_network(model, folder), model.extra.get("images", {})
-    return Answerer(model.facts, lambda contents: _answers(model, training, contents, machine), images)
+    if not (folder / BESIDE).exists():
+        return Answerer(model.facts, lambda contents: _answers(model, training, contents, machine), images)
+    beside = load_classic(folder / BESIDE)[0]
+
+    def both(contents: Contents) -> np.ndarray:
+        return together(_answers(model, training, contents, machine), beside.answers(contents))
+
+    return Answerer(model.facts, both, images)
 
 
 def answer_rows(answerer: Answerer, rows: Sequence[Row], settings: Settings) -> tuple[np.ndarray, list[str]]:
@@ -78,15 +89,29 @@ def answer_rows(answerer: Answerer, rows: Sequence[Row], settings: Settings) -> 
     return answers_IC, reasons
 
 
+def pool_contents(model: Model, contents: Contents, machine: Machine) -> np.ndarray:
+    """The features that a model's encoder gives cleaned texts or images of its shape, float32 (I, D)."""
+    order, batches = _sorted(model, contents, read_length(model.encoder.spec))
+    x_ID = np.empty((len(contents), model.encoder.width), np.float32)
+    x_ID[order] = pool_batches(model.encoder, batches, model.facts.modality, machine)
+    return x_ID
+
+
 def _answers(model: Model, training: Training, contents: Contents, machine: Machine) -> np.ndarray:
+    order, batches = _sorted(model, contents, model.seq_len)
+    answers_IC = np.empty((len(contents), model.facts.num_outputs))
+    answers_IC[order] = predict_batches(training, batches, machine)
+    return answers_IC
+
+
+def _sorted(model: Model, contents: Contents, seq_len: int) -> tuple[np.ndarray, Iterator[Batch]]:
+    """Contents as the model reads them, in batches of like length; and the order they come in."""
     if model.tokenizer is None:
         items = [np.asarray(content) for content in contents]
     else:
-        items = [ids[: model.seq_len or None] for ids in model.tokenizer.encode_batch([str(text) for text in contents])]
+        items = [ids[: seq_len or None] for ids in model.tokenizer.encode_batch([str(text) for text in contents])]
     order = np.argsort([len(item) for item in items], kind="stable")
-    answers_IC = np.empty((len(items), model.facts.num_outputs))
-    answers_IC[order] = predict_batches(training, _batches(model.facts.modality, [items[at] for at in order]), machine)
-    return answers_IC
+    return order, _batches(model.facts.modality, [items[at] for at in order])
 
 
 def _batches(modality: str, items: list[np.ndarray]) -> Iterator[Batch]:

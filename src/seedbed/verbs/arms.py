@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,37 +71,42 @@ def untrained(spec: EncoderSpec, facts: Facts, seed: int) -> Encoder:
     return build_encoder(spec, facts)
 
 
-def plain_runners(field: Field, settings: Settings) -> list[Runner]:
-    """Arms without a network: majority and the classic ones of the modality, on all training inputs."""
+def classics_of(field: Field, settings: Settings) -> dict[str, Classic]:
+    """Majority and the classic arms of the modality, on all training inputs, the most important first."""
     prepared = field.prepared
     pool = prepared.rows(split=("train", "validation"))
     weights = settings.task_options.get("class_weights", "none")
-    first, *others = classic_arms(prepared.modality, prepared.facts.label_kind)
-    arms = [(Arm(MAJORITY, MAJORITY, False), True), (Arm(first, "classic", False), True)]
-    arms += [(Arm(name, "classic", False), False) for name in others]
-    return [
-        _classic(arm, Classic(arm.name, prepared, pool, settings.seed, weights), required=required)
-        for arm, required in arms
-    ]
+    names = (MAJORITY, *classic_arms(prepared.modality, prepared.facts.label_kind))
+    return {name: Classic(name, prepared, pool, settings.seed, weights) for name in names}
+
+
+def plain_runners(classics: Mapping[str, Classic]) -> list[Runner]:
+    """Arms without a network; majority and the first classic one are always needed."""
+    arms = [Arm(name, MAJORITY if name == MAJORITY else "classic", False) for name in classics]
+    return [_classic(arm, classics[arm.name], required=at < 2) for at, arm in enumerate(arms)]
 
 
 def scratch_runners(field: Field, spec: EncoderSpec, settings: Settings, machine: Machine) -> list[Runner]:
     """The same network without pretraining: trained on the labels alone, and as it is under a linear probe."""
     prepared = field.prepared
-    start = untrained(spec, prepared.facts, settings.seed)
+    pooled = pooled_of(untrained(spec, prepared.facts, settings.seed), prepared, machine)
     return [
         fitted(Arm("scratch", "scratch", False), spec, prepared, settings, machine, required=True),
-        probed(Arm("untrained+probe", "untrained", False), start, prepared, settings, machine),
+        probed(Arm("untrained+probe", "untrained", False), pooled, settings),
     ]
 
 
-def pretrained_runners(field: Field, encoder: Encoder, settings: Settings, machine: Machine) -> list[Runner]:
+def pretrained_runners(field: Field, pooled: Pooled, settings: Settings, machine: Machine) -> list[Runner]:
     """The pretrained network: frozen under a linear probe, and fine-tuned as the one from scratch is trained."""
-    prepared = field.prepared
     return [
-        probed(Arm("frozen+probe", "frozen", True), encoder, prepared, settings, machine, required=True),
-        fitted(Arm("fine-tuned", "finetuned", True), encoder, prepared, settings, machine),
+        probed(Arm("frozen+probe", "frozen", True), pooled, settings, required=True),
+        fitted(Arm("fine-tuned", "finetuned", True), pooled.encoder, field.prepared, settings, machine),
     ]
+
+
+def pooled_of(encoder: Encoder, prepared: Prepared, machine: Machine) -> Pooled:
+    """The features an encoder gives rows, computed once for each row."""
+    return Pooled(encoder, prepared, machine, read_length(encoder.spec))
 
 
 def recipe_of(spec: EncoderSpec, settings: Settings, seed: int) -> Recipe:
@@ -166,31 +171,46 @@ def fitted(
 
 
 def probed(
-    arm: Arm, encoder: Encoder, prepared: Prepared, settings: Settings, machine: Machine, *, required: bool = False
+    arm: Arm,
+    pooled: Pooled,
+    settings: Settings,
+    *,
+    required: bool = False,
+    learn: Callable[[np.ndarray], tuple[Linear, float]] | None = None,
 ) -> Runner:
-    """A linear probe on features that are computed once for each row."""
-    pooled = Pooled(encoder, prepared, machine, read_length(encoder.spec))
-    facts = prepared.facts
-    kind, weights = scoring(facts.label_kind), settings.task_options.get("class_weights", "none")
+    """A linear model on an encoder's features, the probe's recipe unless another is given."""
+    prepared = pooled.prepared
 
-    def learn(rows: np.ndarray) -> tuple[Linear, float]:
-        y = prepared.labels[rows]
-        model, selection = fit_probe(pooled(rows), y, facts.num_outputs, settings.seed)
-        return model.tilted(kind.tilt(weights, y, facts.classes)), selection
+    def probe(rows: np.ndarray) -> tuple[Linear, float]:
+        return fit_probe(pooled(rows), prepared.labels[rows], prepared.facts.num_outputs, settings.seed)
+
+    def fit_rows(rows: np.ndarray) -> tuple[Linear, float]:
+        model, selection = (learn or probe)(rows)
+        return model.tilted(tilt_of(prepared, rows, settings)), selection
 
     def answer(cell: Cell) -> tuple[np.ndarray, float]:
-        model, selection = learn(cell.train)
+        model, selection = fit_rows(cell.train)
         return model.answers(pooled(cell.test)), selection
 
     def keep(rows: np.ndarray, folder: Path) -> None:
-        recipe = recipe_of(encoder.spec, settings, fold(settings.seed, "winner"))
-        recipe = replace(recipe, options={**recipe.options, "head": "linear"})
-        training = fit_job(encoder, prepared, rows, None, recipe, machine).training
-        model, _ = learn(rows)
-        _fill_(training.learner.get_submodule("head").get_submodule("out"), model, training.facts)
-        _save(folder, arm, training, prepared, recipe)
+        save_linear(folder, arm, pooled, fit_rows(rows)[0], rows, settings)
 
     return Runner(arm, answer, keep, required)
+
+
+def tilt_of(prepared: Prepared, rows: np.ndarray, settings: Settings) -> np.ndarray:
+    """What the weights of classes add to the log-odds of a linear model, float64 (C,)."""
+    weights, facts = settings.task_options.get("class_weights", "none"), prepared.facts
+    return scoring(facts.label_kind).tilt(weights, prepared.labels[rows], facts.classes)
+
+
+def save_linear(folder: Path, arm: Arm, pooled: Pooled, model: Linear, rows: np.ndarray, settings: Settings) -> None:
+    """Write an encoder with a linear model on its features as the network it is."""
+    recipe = recipe_of(pooled.encoder.spec, settings, fold(settings.seed, "winner"))
+    recipe = replace(recipe, options={**recipe.options, "head": "linear"})
+    training = fit_job(pooled.encoder, pooled.prepared, rows, None, recipe, pooled.machine).training
+    _fill_(training.learner.get_submodule("head").get_submodule("out"), model, training.facts)
+    _save(folder, arm, training, pooled.prepared, recipe)
 
 
 def _save(folder: Path, arm: Arm, training: Training, prepared: Prepared, recipe: Recipe) -> None:

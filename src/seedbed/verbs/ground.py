@@ -179,6 +179,7 @@ def write_start(run: Run, ground: Ground, prepared: Prepared, planned: dict[str,
     run.write_json(
         "data.json",
         {
+            "name": ground.source.name,
             "dataset_id": prepared.dataset_id,
             "folder": prepared.folder.name,
             "content": content_of(ground.cleaned),
@@ -214,6 +215,7 @@ def _told(run: Run, say: Say) -> Result:
         path = write_report(run.folder)
     say("report", path=str(path))
     if "verdict" in summary:
+        say("rungs", rungs=summary.get("rungs", []))
         say("verdict", outcome=summary["verdict"]["outcome"], sentence=summary["verdict"]["sentence"])
     run.close()
     return Result(run.folder, summary)

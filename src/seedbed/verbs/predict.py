@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from seedbed.core.device import configure, detect
-from seedbed.core.errors import DataError, UsageError, nearest
+from seedbed.core.errors import DataError
 from seedbed.core.locate import locate_run
-from seedbed.core.runs import friendly, write_atomic
 from seedbed.core.settings import Settings
 from seedbed.core.types import Facts, Say, silent
 from seedbed.data import decode_image, decode_text, tables
@@ -26,8 +20,8 @@ from seedbed.evaluate.scoring import scoring
 from seedbed.verbs.accepts import ANSWERING
 from seedbed.verbs.answer import answer_rows, load_answerer
 from seedbed.verbs.options import Options, Result, resolve_options
+from seedbed.verbs.written import target_of, write_rows
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
 FILES = tables.SUFFIXES | decode_text.SUFFIXES | decode_image.SUFFIXES
 
 
@@ -55,17 +49,7 @@ def predict(
     Raises:
         DataError: the run's model cannot answer, or the inputs are of another modality.
     """
-    target = None if to is None else Path(to)
-    if target is not None and target.suffix.lower() not in SUFFIXES:
-        raise UsageError(
-            f'"{target.name}" has no known ending.',
-            found=f"Known: {', '.join(SUFFIXES)}.",
-            cause=nearest(target.suffix, SUFFIXES),
-            fix=f"Write --to {target.stem}.csv.",
-        )
-    if target is not None:
-        with friendly(target.parent):
-            target.parent.mkdir(parents=True, exist_ok=True)
+    target = target_of(to)
     settings = resolve_options(options).settings
     machine = detect(settings)
     configure(machine)
@@ -81,7 +65,7 @@ def predict(
     if unread:
         say("warning", text=f"{unread:,} of {len(rows):,} rows could not be read; their reasons are in the answers.")
     if target is not None:
-        write_atomic(target, _encoded(told, target.suffix.lower()))
+        write_rows(target, told, [_flat(line, model.facts.classes) for line in told])
     summary: dict[str, Any] = {"rows": len(rows), "answered": len(rows) - unread}
     return Result(None, summary | ({"written": str(target)} if target else {"predictions": told}))
 
@@ -118,19 +102,8 @@ def _told(row: Row, answer_C: np.ndarray, reason: str, facts: Facts) -> dict[str
     return {"key": row.key, **scoring(facts.label_kind).told(answer_C, facts.classes)._asdict(), "reason": None}
 
 
-def _encoded(told: list[dict[str, Any]], suffix: str) -> bytes:
-    if suffix == ".jsonl":
-        return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told).encode()
-    classes = list(next((line["probabilities"] for line in told if line["probabilities"]), {}))
-    columns: dict[str, list[Any]] = {name: [line[name] for line in told] for name in ("key", "label", "confidence")}
-    if suffix == ".csv":  # which has no lists
-        columns["label"] = ["|".join(label) if isinstance(label, list) else label for label in columns["label"]]
-    for name in classes:
-        columns[f"p_{name}"] = [line["probabilities"] and line["probabilities"][name] for line in told]
-    columns["reason"] = [line["reason"] for line in told]
-    sink = io.BytesIO()
-    if suffix == ".csv":
-        pyarrow.csv.write_csv(pa.table(columns), sink)
-    else:
-        pyarrow.parquet.write_table(pa.table(columns), sink)
-    return sink.getvalue()
+def _flat(line: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
+    """An answer in single values: a column for each class."""
+    probs = line["probabilities"] or dict.fromkeys(classes)
+    flat = {name: line[name] for name in ("key", "label", "confidence")}
+    return flat | {f"p_{name}": probs[name] for name in classes} | {"reason": line["reason"]}

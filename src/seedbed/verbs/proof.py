@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
@@ -17,21 +17,39 @@ from seedbed.core.runs import Run
 from seedbed.core.settings import Settings
 from seedbed.core.types import Say
 from seedbed.data.store import Prepared
-from seedbed.evaluate.baselines import classic_arms
+from seedbed.evaluate.baselines import MAJORITY, Classic, classic_arms, dense_arm
 from seedbed.evaluate.predictions import Answers, Items, summary, write_predictions
 from seedbed.evaluate.scoring import Metric, scoring
 from seedbed.evaluate.slices import GROUP, LENGTH
 from seedbed.models.encoder import Encoder, EncoderSpec
 from seedbed.plan.budget import Price, Proof, fit_proof
-from seedbed.verbs.arms import Runner, plain_runners, pretrained_runners, scratch_runners
-from seedbed.verbs.cells import Answer, Cell, Field, field_of, store, stored
+from seedbed.verbs.arms import Runner, classics_of, plain_runners, pooled_of, pretrained_runners, scratch_runners
+from seedbed.verbs.cells import Answer, Cell, Field, store, stored
+from seedbed.verbs.extra_arms import (
+    CLASSIC_SELF_TRAINED,
+    SELF_TRAINED,
+    STACKED,
+    extra_pretrained,
+    extra_runners,
+)
 from seedbed.verbs.ground import Ground
 from seedbed.verbs.public import public_names, public_runners
 from seedbed.verbs.start import Start
 
 PLAN = "proof-plan.json"
-# What an arm of a pretrained encoder costs is what its twin without pretraining costs: they always run together.
-TWINS = {"frozen+probe": "untrained+probe", "fine-tuned": "scratch"}
+# These need labels that are single classes.
+EXTRA = (STACKED, SELF_TRAINED, CLASSIC_SELF_TRAINED)
+CLASS = "class"
+
+
+def companions(modality: str) -> dict[str, tuple[str, ...]]:
+    """Pretrained arms with those without pretraining that always run beside them, and cost as much together."""
+    return {
+        "frozen+probe": ("untrained+probe",),
+        "fine-tuned": ("scratch",),
+        STACKED: ("untrained+probe", dense_arm(modality)),
+        SELF_TRAINED: (CLASSIC_SELF_TRAINED,),
+    }
 
 
 @dataclass(frozen=True)
@@ -41,16 +59,20 @@ class Contest:
     Attributes:
         field: pool of labels and items to be scored.
         others: the arms without pretraining.
+        classics: the classic arms with what they have learnt of the inputs.
         labels: label counts wanted.
+        scope: sentences on what the encoder had seen before, the first to open the verdict, the others to close it.
     """
 
     field: Field
     others: list[Runner]
+    classics: Mapping[str, Classic]
     labels: tuple[int, ...]
     settings: Settings
     machine: Machine
     run: Run
     say: Say
+    scope: Sequence[str] = ()
 
     @property
     def prepared(self) -> Prepared:
@@ -64,17 +86,17 @@ class Contest:
 
 
 def open_contest(
-    prepared: Prepared,
+    field: Field,
     spec: EncoderSpec,
     ground: Ground,
     machine: Machine,
     run: Run,
     publics: Sequence[Start] = (),
 ) -> Contest:
-    """Find pool, items and label counts; make the arms that need no pretrained encoder.
+    """Find the label counts; make the arms that need no pretrained encoder.
 
     Args:
-        prepared: the data.
+        field: pool of labels and items to be scored.
         spec: of the network to be pretrained, or that was.
         ground: settings, and the data as understood.
         machine: to compute on.
@@ -84,12 +106,17 @@ def open_contest(
     Raises:
         DataError: too few labels for what was asked.
     """
-    settings, field = ground.settings, field_of(prepared, ground.settings)
-    others = [*plain_runners(field, settings), *scratch_runners(field, spec, settings, machine)]
+    settings, prepared = ground.settings, field.prepared
+    classics = classics_of(field, settings)
+    others = [*plain_runners(classics), *scratch_runners(field, spec, settings, machine)]
     others += public_runners(ground, prepared, publics, machine)
-    wanted = {TWINS.get(name, name) for name in settings.prove.arms}
-    others = [runner for runner in others if not wanted or runner.arm.name in wanted]
-    return Contest(field, others, field.ladder(settings.prove.labels), settings, machine, run, ground.say)
+    if prepared.facts.label_kind == CLASS:
+        others += extra_runners(classics, settings)
+    beside = companions(prepared.modality)
+    wanted = {name for arm in settings.prove.arms for name in beside.get(arm, (arm,))}
+    wanted = wanted or {runner.arm.name for runner in others} - set(EXTRA)
+    others = [runner for runner in others if runner.arm.name in wanted]
+    return Contest(field, others, classics, field.ladder(settings.prove.labels), settings, machine, run, ground.say)
 
 
 def check_arms(settings: Settings, modality: str, kind: str) -> None:
@@ -98,7 +125,8 @@ def check_arms(settings: Settings, modality: str, kind: str) -> None:
     Raises:
         UsageError: with the arms there are.
     """
-    known = ["majority", *classic_arms(modality, kind), *TWINS.values(), *TWINS, *public_names(settings.prove.public)]
+    network, extra = ("untrained+probe", "scratch", "frozen+probe", "fine-tuned"), EXTRA if kind == CLASS else ()
+    known = [MAJORITY, *classic_arms(modality, kind), *network, *extra, *public_names(settings.prove.public)]
     wanted = settings.prove.arms
     unknown = [name for name in wanted if name not in known]
     if unknown:
@@ -108,7 +136,7 @@ def check_arms(settings: Settings, modality: str, kind: str) -> None:
             cause=nearest(unknown[0], known),
             fix="Correct prove.arms, or leave it out for all of them.",
         )
-    if wanted and not {*TWINS, *TWINS.values()} & set(wanted):
+    if wanted and not {*network, STACKED, SELF_TRAINED} & set(wanted):
         raise UsageError(
             "Nothing pretrained is among the arms, so nothing can be compared.",
             found=f"prove.arms: {', '.join(wanted)}.",
@@ -126,9 +154,9 @@ def price(contest: Contest) -> list[Price]:
     first = contest.field.cells(top, 1)[0]
     spent = {runner.arm.name: answer(contest, runner, first).seconds * parts for runner in contest.others}
     required = {runner.arm.name: runner.required for runner in contest.others}
-    for name, twin in TWINS.items():
-        if twin in spent:
-            spent[name], required[name] = spent[twin], name == "frozen+probe"
+    for name, beside in companions(contest.prepared.modality).items():
+        if all(other in spent for other in beside) and (name not in EXTRA or name in contest.settings.prove.arms):
+            spent[name], required[name] = sum(spent[other] for other in beside), name == "frozen+probe"
     return [
         Price(name, {n: seconds * (0.5 + 0.5 * n / top) for n in contest.labels}, required=required[name])
         for name, seconds in spent.items()
@@ -179,12 +207,18 @@ class Judged:
         top = str(self.told["labels"][-1])
         name = self.told["metric"]["name"].replace(" ", "_")
         scores = {arm["name"]: arm["scores"][top]["mean"] for arm in self.told["arms"]}
-        return {"verdict": self.told["verdict"], name: scores, "winner": self.best.arm.name}
+        named = ("n_labels", "outcome", "value", "low", "high", "best_pretrained", "best_other")
+        rungs = [{key: found[key] for key in named} for found in self.told["differences"].values()]
+        verdict = {"verdict": self.told["verdict"], "break_even": self.told["break_even"], "rungs": rungs}
+        return {**verdict, name: scores, "winner": self.best.arm.name}
 
 
 def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
     """Let every arm answer every cell, judge, and write eval/."""
-    pretrained = pretrained_runners(contest.field, encoder, contest.settings, contest.machine)
+    pooled = pooled_of(encoder, contest.prepared, contest.machine)
+    pretrained = pretrained_runners(contest.field, pooled, contest.settings, contest.machine)
+    if contest.prepared.facts.label_kind == CLASS:
+        pretrained += extra_pretrained(pooled, contest.classics, contest.settings)
     runners = [runner for runner in (*contest.others, *pretrained) if runner.arm.name in proof.arms]
     field = contest.field.with_items(proof.items)
     prepared, confidence = contest.prepared, contest.settings.prove.confidence
@@ -205,7 +239,9 @@ def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
             seconds[runner.arm.name] += spent
     write_predictions(contest.run.folder / "eval" / "predictions.parquet", answers, items, confidence)
     told = summary(answers, items, confidence)
+    sentence = " ".join([*contest.scope[:1], told["verdict"]["sentence"], *contest.scope[1:]])
     told |= {
+        "verdict": told["verdict"] | {"sentence": sentence},
         "draws": proof.draws,
         "items": len(field.items),
         "folds": field.num_folds,

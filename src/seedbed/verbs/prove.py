@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,12 +13,14 @@ from seedbed.core.types import Say, silent
 from seedbed.data.clean import require_labels
 from seedbed.plan.advise import allowed
 from seedbed.verbs.accepts import ENCODING
+from seedbed.verbs.cells import field_of
 from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import load_pretrained
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.proof import check_arms, compare, open_contest, price, settle
 from seedbed.verbs.public import identities, open_publics
 from seedbed.verbs.run import run
+from seedbed.verbs.transfer import transfer_of
 from seedbed.verbs.winner import keep_winner
 
 SPENT_SHARE = 0.85  # of the time; the rest is for the winner and the report
@@ -68,12 +70,19 @@ def prove(
         if folder.status() == "finished":
             return finished(folder, say)
         write_start(folder, ground, prepared, planned)
-        contest = open_contest(prepared, model.encoder.spec, ground, ground.machine, folder, publics)
+        transfer, field = transfer_of(source, field_of(prepared, ground.settings), ground.source.name)
+        contest = open_contest(field, model.encoder.spec, ground, ground.machine, folder, publics)
+        contest = replace(contest, scope=transfer.sentences)
         deadline = ground.deadline(SPENT_SHARE)
         allowed_s = math.inf if deadline is None else deadline - ground.started
         proof = settle(contest, price(contest), allowed_s, 0.0)
-        say("plan", plan=planned, reasons=[time_reason, *proof.reasons])
+        say("plan", plan=planned, reasons=[time_reason, *transfer.sentences, *proof.reasons])
         judged = compare(contest, proof, model.encoder)
-        summary = {**planned, **judged.summary(), "seconds_spent": time.monotonic() - ground.started}
+        summary = {
+            **planned,
+            "transfer": asdict(transfer),
+            **judged.summary(),
+            "seconds_spent": time.monotonic() - ground.started,
+        }
         summary |= keep_winner(contest, judged, folder.folder / "model")
         return conclude(folder, ground, summary)

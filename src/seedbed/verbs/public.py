@@ -17,7 +17,7 @@ from seedbed.core.types import Say
 from seedbed.data.clean import clean
 from seedbed.data.store import Prepared, prepare
 from seedbed.evaluate.verdict import PUBLIC, Arm
-from seedbed.verbs.arms import Runner, fitted, probed
+from seedbed.verbs.arms import Runner, fitted, pooled_of, probed
 from seedbed.verbs.ground import Ground
 from seedbed.verbs.model import require_fit
 from seedbed.verbs.options import Options, resolve_options
@@ -80,7 +80,8 @@ def public_runners(ground: Ground, prepared: Prepared, starts: Sequence[Start], 
         own = _prepared_as(ground, prepared, start)
         probe, tuned = Arm(next(names), PUBLIC, False), Arm(next(names), PUBLIC, False)
         encoder = start.model.encoder
-        runners += [probed(probe, encoder, own, settings, machine), fitted(tuned, encoder, own, settings, machine)]
+        pooled = pooled_of(encoder, own, machine)
+        runners += [probed(probe, pooled, settings), fitted(tuned, encoder, own, settings, machine)]
     return runners
 
 

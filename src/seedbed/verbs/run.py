@@ -15,6 +15,7 @@ from seedbed.data.store import Prepared
 from seedbed.models.encoder import make_spec
 from seedbed.plan.advise import Plan, advise
 from seedbed.plan.budget import PROVE_SHARE, Proof
+from seedbed.verbs.cells import field_of
 from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
@@ -84,7 +85,7 @@ def _priced(
         return None, None
     machine = planned_machine(plan, ground)
     spec = make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts)
-    contest = open_contest(prepared, spec, ground, machine, folder, publics)
+    contest = open_contest(field_of(prepared, ground.settings), spec, ground, machine, folder, publics)
     seconds = math.inf if plan.seconds is None else plan.seconds
     return contest, settle(contest, price(contest), PROVE_SHARE * seconds, time.monotonic() - ground.started)
 
