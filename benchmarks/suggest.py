@@ -35,7 +35,7 @@ from seedbed.verbs.model import load_pretrained
 def read(data: Any, given: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Features and labels of candidates and test rows, by an encoder pretrained on the training rows."""
     options: Any = {"label": "label", "threads": given.threads}
-    run = given.run or seedbed.pretrain(data, out=out, minutes=given.minutes, **options).folder
+    run = given.run or str(seedbed.pretrain(data, out=out, minutes=given.minutes, **options).folder)
     ground = stand(data, out, silent, options)
     model = load_pretrained(Path(run), ground.cleaned)
     prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)

@@ -29,7 +29,8 @@ def test_an_advantage_that_ends_is_found_between_its_rungs() -> None:
     found = told(sure(50, 10), sure(200, 5), sure(1000, -5))
     # Linear in the logarithm of the count, from +5 to -5: the middle of 200 and 1,000.
     assert found.course == ENDS and found.at == pytest.approx(np.sqrt(200 * 1000), rel=0.05)
-    assert found.low is not None and found.high is not None and 200 < found.low < found.at < found.high < 1000
+    assert found.at is not None and found.low is not None and found.high is not None
+    assert 200 < found.low < found.at < found.high < 1000
     assert f"ends at about {found.at:,} labels" in found.sentence
     assert f"bounds: {found.low:,} to {found.high:,}" in found.sentence
     turned = told(sure(50, -10), sure(200, -5), sure(1000, 5))

@@ -12,13 +12,13 @@ def halves(num: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two views, each of which shows one of four classes' two binary parts only."""
     rng = np.random.default_rng(seed)
     y = np.arange(num) % 4
-    views = [rng.standard_normal((num, 8)) for _ in range(2)]
+    views = [rng.standard_normal((num, 4)) for _ in range(2)]
     views[0][:, 0] += 3.0 * (y % 2)
     views[1][:, 0] += 3.0 * (y // 2)
     return views[0], views[1], y
 
 
-@pytest.mark.parametrize("num", [80, 240])
+@pytest.mark.parametrize("num", [80, 200])
 def test_both_views_tell_more_than_either(num: int) -> None:
     one_x, other_x, y = halves(num, 0)
     one_test, other_test, test_y = halves(1000, 1)
@@ -49,9 +49,9 @@ def test_the_parts_together_are_one_model() -> None:
 
 
 def test_a_useless_block_costs_little() -> None:
-    (x, y), (test_x, test_y) = blobs(240, 0), blobs(1000, 1)
+    (x, y), (test_x, test_y) = blobs(200, 0), blobs(1000, 1)
     noise, test_noise = (
-        np.random.default_rng(seed).standard_normal((len(rows), 20)) for seed, rows in ((2, x), (3, test_x))
+        np.random.default_rng(seed).standard_normal((len(rows), 6)) for seed, rows in ((2, x), (3, test_x))
     )
     one, other, _ = fit_stacked(x, noise, y, 3, seed=0)
     stacked = (together(one.answers(test_x), other.answers(test_noise)).argmax(1) == test_y).mean()

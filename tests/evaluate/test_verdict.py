@@ -100,7 +100,7 @@ def test_the_three_outcomes_and_their_sentences() -> None:
     none = decide(contestants((0.8, 0.8)), 1000)
     assert none.outcome == DID_NOT_PAY and "a gain of 1 point or more is ruled out" in none.sentence
 
-    open_question = decide(contestants((0.82, 0.80), spread=0.03), 200)
+    open_question = decide(contestants((0.82, 0.80), spread=0.015), 200)
     assert open_question.outcome == CANNOT_TELL and open_question.draws_to_tell is not None
     assert f"{open_question.draws_to_tell} draws instead of 5 would" in open_question.sentence
 

@@ -40,7 +40,7 @@ def test_rows_the_encoder_has_seen_are_counted_and_not_scored(shell: Shell, sour
     sentence, found = told(tmp_path / "p")
     transfer = found["transfer"]
     assert isinstance(transfer, dict) and transfer["removed"] and 1 <= transfer["leaked"] <= 4
-    assert transfer["scored"] + transfer["leaked"] == 40 == found["items"] + transfer["leaked"]  # type: ignore[operator]
+    assert transfer["scored"] + transfer["leaked"] == 40 == found["items"] + transfer["leaked"]
     assert sentence.startswith("The encoder was pretrained on a") and "is compared on b" in sentence
     assert f"{transfer['leaked']} rows that are also among its" in sentence and "are not scored" in sentence
     assert "Its tokenizer knows" in sentence and "% of the words" in sentence and "Its tokenizer knows" in said

@@ -129,6 +129,8 @@ def _told(rank: int, found: Suggestion, row: int, cleaned: Cleaned) -> dict[str,
     if isinstance(raw, str):
         shown = " ".join(raw[: 2 * PREVIEW].split())
         shown = shown if len(shown) <= PREVIEW else shown[:PREVIEW].rstrip() + " …"
+    elif raw.ndim != 3:
+        shown = f"{raw.size:,} numbers"
     else:
         channels, rows, columns = raw.shape
         shown = f"image of {columns} x {rows} pixels, {channels} channel{'s' if channels > 1 else ''}"
