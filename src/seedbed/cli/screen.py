@@ -153,9 +153,8 @@ class Screen:
     def _rungs(self, rungs: list[Mapping[str, Any]], **_: Any) -> None:
         self._end_stage()
         for rung in rungs:
-            points = f"{100 * rung['value']:+.1f} points ({100 * rung['low']:+.1f} to {100 * rung['high']:+.1f})"
             arms = f"{rung['best_pretrained']} against {rung['best_other']}"
-            self.line(f"  {rung['n_labels']:>7,} labels  {points}  {rung['outcome']}: {arms}")
+            self.line(f"  {rung['n_labels']:>7,} labels  {rung['difference']}  {rung['outcome']}: {arms}")
 
     def _verdict(self, outcome: str, sentence: str = "", **_: Any) -> None:
         self._end_stage()

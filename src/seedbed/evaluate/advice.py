@@ -21,8 +21,9 @@ from seedbed.evaluate.stats import Interval
 # More than this is no advice: so many draws, or so many times the rows there are.
 DRAWS, MANY_DRAWS, MOST_TIMES = (10, 15, 20, 30, 50), (20, 50), 100.0
 CHANCE = 2 / 3
-# How large effects of pretraining usually are: one measured larger with little certainty is probably smaller.
-USUAL = 0.03
+# How large effects of pretraining usually are, in smallest gains that matter (3 points of accuracy): one measured
+# larger with little certainty is probably smaller.
+USUAL = 3.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def to_tell(interval: Interval, smallest_gain: float, num_pool: int = 0) -> Advi
         num_pool: labelled rows that subsets are drawn from; 0 for repeated folds, where the items are these rows.
     """
     _, error_now = interval.scaled(interval.num_draws)
-    trust = USUAL**2 / (USUAL**2 + error_now**2)
+    usual = USUAL * smallest_gain
+    trust = usual**2 / (usual**2 + error_now**2)
     effect, effect_sd = trust * interval.value, math.sqrt(trust) * error_now
     interval = _doubted(interval)
 

@@ -104,7 +104,8 @@ def _one_sided(counts: Sequence[float], found: Sequence[Interval], ahead: bool, 
         bound = round(counts[len(sure) - sure[::-1].index(False)])
         sentence = f"{told}, surely from {bound:,} on ({confidence:.0%}); no break-even was reached."
         return BreakEven(side, None, None, bound, sentence)
-    return BreakEven(UNCLEAR, None, None, None, f"{told}, but not surely: no break-even can be told.")
+    sentence = f"Neither side is surely ahead at {first:,} or at {last:,} labels: no break-even can be told."
+    return BreakEven(UNCLEAR, None, None, None, sentence)
 
 
 def _course(rungs: Sequence[Rung], confidence: float) -> tuple[list[float], list[Interval]]:

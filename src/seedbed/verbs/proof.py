@@ -207,10 +207,17 @@ class Judged:
         top = str(self.told["labels"][-1])
         name = self.told["metric"]["name"].replace(" ", "_")
         scores = {arm["name"]: arm["scores"][top]["mean"] for arm in self.told["arms"]}
-        named = ("n_labels", "outcome", "value", "low", "high", "best_pretrained", "best_other")
-        rungs = [{key: found[key] for key in named} for found in self.told["differences"].values()]
+        rungs = [_rung(found, Metric(**self.told["metric"])) for found in self.told["differences"].values()]
         verdict = {"verdict": self.told["verdict"], "break_even": self.told["break_even"], "rungs": rungs}
         return {**verdict, name: scores, "winner": self.best.arm.name}
+
+
+def _rung(found: Mapping[str, Any], metric: Metric) -> dict[str, Any]:
+    """The verdict at one label count, its difference in figures and in words."""
+    named = ("n_labels", "outcome", "value", "low", "high", "best_pretrained", "best_other")
+    value, low, high = (metric.amount(found[key], "+") for key in ("value", "low", "high"))
+    text = f"{value} ({low} to {high}) {metric.noun}".strip()
+    return {key: found[key] for key in named} | {"difference": text}
 
 
 def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
