@@ -198,6 +198,14 @@ def test_a_trunk_without_a_class_is_refused(tmp_path: Path) -> None:
         export_hf(tmp_path / "model", tmp_path / "hf")
 
 
+def test_where_no_trunk_has_a_class_none_is_named(tmp_path: Path) -> None:
+    facts = Facts("vector", image_shape=(5, 1, 1), channel_mean=(0.0,) * 5, channel_std=(1.0,) * 5)
+    save_model(tmp_path / "model", build_encoder(make_spec("vector", "mlp", "nano", facts), facts), facts)
+    with pytest.raises(UsageError, match="no class in transformers") as caught:
+        export_hf(tmp_path / "model", tmp_path / "hf")
+    assert caught.value.fix == "Use --to safetensors or --to onnx."
+
+
 def test_a_missing_or_foreign_tokenizer_is_named(tmp_path: Path, tokenizer: Tokenizer) -> None:
     encoder, facts = text_encoder("nano", tokenizer.vocab_size + 1)
     save_model(tmp_path / "model", encoder, facts)

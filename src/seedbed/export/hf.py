@@ -59,7 +59,7 @@ def _no_class(encoder: Encoder, model_folder: Path) -> UsageError:
     return UsageError(
         f'The trunk "{trunk}" for {modality} has no class in transformers.',
         cause=cause,
-        fix=f"Use --to safetensors or --to onnx; to load it there, pretrain with {able}.",
+        fix="Use --to safetensors or --to onnx" + (f"; to load it there, pretrain with {able}." if able else "."),
     )
 
 
