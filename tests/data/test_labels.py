@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from seedbed.core.errors import DataError
 from seedbed.core.settings import Settings
 from seedbed.core.types import NO_LABEL
 from seedbed.data.clean import Cleaned, clean, require_labels
@@ -218,3 +219,16 @@ def test_arrays_may_hold_numbers() -> None:
     pixels = RNG.integers(0, 255, (40, 8, 8)).astype(np.uint8)
     cleaned = clean(open_source((pixels, np.linspace(0, 1, 40)), Settings()), Settings())
     assert cleaned.label_kind == "number" and cleaned.labels[0] == "0.0"
+
+
+def test_columns_to_slice_by_are_kept_aside(tmp_path: Path) -> None:
+    rows = [{"text": f"text number {row}", "label": "ab"[row % 2], "source": "xyz"[row % 3]} for row in range(30)]
+    settings = Settings.model_validate({"label": "label", "prove": {"slices": ["length", "source"]}})
+    source = open_source(rows, settings)
+    assert any('kept aside: "source"' in told for told in source.understood)
+    prepared = prepare(clean(source, settings), settings, "char", tmp_path, ignore)
+    assert prepared.aside("source", np.array([4, 0, 2])) == ["y", "x", "z"]
+    wrong = Settings.model_validate({"label": "label", "prove": {"slices": ["sauce"]}})
+    with pytest.raises(DataError, match='There is no column "sauce"') as caught:
+        open_source(rows, wrong)
+    assert caught.value.fix == "Use --slice source"

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from seedbed.evaluate.stats import Interval, difference, mean_interval
+from seedbed.evaluate.stats import Interval, Scale, difference, mean_interval
 from tests.evaluate.planted import World
 
 WORLDS = {
@@ -180,3 +180,18 @@ def test_subsets_of_a_small_pool_need_the_share(pool: int, with_share: bool) -> 
         interval = difference(a_SI, b_SI, pool_share=60 / pool if with_share else 0.0)
         covered += interval.low <= truth <= interval.high
     assert covered >= 0.93 * 150 if with_share else covered < 0.9 * 150
+
+
+def test_intervals_of_errors_cover_too() -> None:
+    """Skew absolute errors in a unit of their own, draws and items both random; scale is that of the metric."""
+    rng, repeats, hits, narrow = np.random.default_rng(5), 400, 0, 0
+    for _ in range(repeats):
+        item = rng.gamma(1.5, 40.0, 300)
+        errors = [
+            item * (1 + 0.1 * rng.standard_normal((5, 1))) * rng.gamma(4.0, 0.25, (5, 300)) * level
+            for level in (1.0, 0.9)
+        ]
+        found = difference(-errors[1], -errors[0], scale=Scale(unit=45.0, bounded=False))
+        hits += found.low <= 6.0 <= found.high
+        narrow += found.high - found.low < 60.0
+    assert hits >= 0.93 * repeats and narrow >= 0.9 * repeats

@@ -50,12 +50,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("tasks")
     made = {}
     for kind in KINDS:
-        data = write_csv(folder / kind / "t.csv", [*texts(kind, 160), *[(text, "") for text, _ in texts(kind, 200, 7)]])
+        rows = [*texts(kind, 160), *[(text, "") for text, _ in texts(kind, 200, 7)]]
+        sources = [(*row, ("shop", "forum", "")[at % 3]) for at, row in enumerate(rows)]
+        data = write_csv(folder / kind / "t.csv", sources, ("text", "label", "source"))
         made[kind] = seedbed.run(
             data, out=folder / kind / "runs", label="label", steps=40, size="nano", threads=1, objective="skip_gram",
             pretrain={"precision": "float32", "evaluations": 2},
             prove={"draws": 2, "arms": ["majority", "tfidf", "frozen+probe"], "labels": [40],
-                   "slices": ["label", "length"]},
+                   "slices": ["label", "length", "source"]},
         ).folder  # fmt: skip
     return made
 
@@ -79,7 +81,7 @@ def test_a_comparison_is_judged_by_the_main_metric_of_the_kind(runs: dict[str, P
     assert score["metrics"][name]["value"] == pytest.approx(score["mean"])
     assert json.loads((folder / "data.json").read_text())["label_kind"] == kind
     rows = told["slices"]["rows"]
-    assert {row["by"] for row in rows} == {"label", "length"} and told["slices"] == again["slices"]
+    assert {row["by"] for row in rows} == {"label", "length", "source"} and told["slices"] == again["slices"]
     assert f"{len(rows)} parts were looked at" in told["slices"]["remark"]
 
 

@@ -55,7 +55,10 @@ FLAGS: dict[str, Argument] = {
     "memory": _flag(float | None, "Memory to plan for, in GiB. Default: all there is.", "--memory"),
     "labels": _flag(str | None, "Label counts to compare at, such as 50,200,1000.", "--labels", metavar="N,N,..."),
     "slices": _flag(
-        list[str] | None, "Score parts by themselves: label, length, group; may be repeated.", "--slice", metavar="PART"
+        list[str] | None,
+        "Score parts by themselves: label, length, group or a column; repeatable.",
+        "--slice",
+        metavar="PART",
     ),
     "encoder": _flag(str | None, "Reuse the encoder of this run instead of pretraining.", "--from", metavar="RUN"),
     "freeze": _flag(

@@ -115,9 +115,14 @@ class ProveSettings(Section):
         (), description="checkpoints of others to compare with: folders of transformers, files of Keras, hf:OWNER/NAME"
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    slices: tuple[Literal["label", "length", "group"], ...] = Field(
-        (), description="parts of the items to score by themselves: of like label, of like length, of one data.group"
+    slices: tuple[str, ...] = Field(
+        (), description="parts of the items to score by themselves: by label, length, group (data.group), or a column"
     )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns among `slices`."""
+        return tuple(name for name in self.slices if name not in ("label", "length", "group"))
 
 
 class Settings(Section):

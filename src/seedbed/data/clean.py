@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Cleaned:
         ids: int64 hash of the content of each row.
         keys: where each row was found.
         label_kind: what the labels are; see data/labels.py.
+        asides: further columns of each row that were asked for, as JSON; empty where there are none.
         labels: in the canonical form of their kind, None without one.
         splits: "train", "validation", "test", or None where the data do not say.
         groups: what must not be torn apart, None where nothing was named.
@@ -59,6 +60,7 @@ class Cleaned:
     counts: dict[str, int]
     work: Path | None = None
     label_kind: str = "class"
+    asides: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -126,6 +128,7 @@ def clean(source: Source, settings: Settings, folder: Path | None = None, kind: 
         labels=list(labels.values()),
         splits=[seen.splits[place] for place in places],
         groups=[seen.groups[place] for place in places],
+        asides=[seen.asides[place] for place in places],
         raw=reader.pack([contents[place] for place in places], shape) if texts is None else texts.pick(chosen),
         ledger=ledger,
         counts=counts,

@@ -46,6 +46,7 @@ class Chosen(NamedTuple):
     label: str | None
     split: str | None
     group: str | None
+    aside: tuple[str, ...] = ()
 
 
 def rows_of_tables(
@@ -125,7 +126,8 @@ def rows_of_table(table: Table, chosen: Chosen, first: int = 0) -> Iterator[tupl
     Raises:
         Unreadable: the table is damaged.
     """
-    names = [name for name in dict.fromkeys(chosen) if name is not None and name in table.columns]
+    wanted = dict.fromkeys((chosen.text, chosen.label, chosen.split, chosen.group, *chosen.aside))
+    names = [name for name in wanted if name is not None and name in table.columns]
     word = _word_of(table)
     for block in table.blocks(names, first):
         empty: list[object] = [None] * len(block.numbers)
@@ -137,7 +139,9 @@ def rows_of_table(table: Table, chosen: Chosen, first: int = 0) -> Iterator[tupl
             missing = value is None or value != value  # NaN, where a column of strings came through pandas
             raw = value if isinstance(value, str | bytes) else "" if missing else str(value)
             label = label_name(labels[at], key)
-            yield Row(key, raw, label, None, _string(groups[at]) or None), _own_word(splits[at]) or word
+            aside = {name: _string(block.columns[name][at]) for name in chosen.aside if name in block.columns}
+            told = json.dumps(aside, ensure_ascii=False) if aside else ""
+            yield Row(key, raw, label, None, _string(groups[at]) or None, told), _own_word(splits[at]) or word
 
 
 def _word_of(table: Table) -> str | None:
@@ -200,16 +204,18 @@ def choose(
     split = _split_column(sample, {label, group, text})
     found_label = label or _label_column(known, sample, {group, text, split})
     text = text or _text_column(sample, {found_label, group, split}, tables, understood)
-    used = [name for name in (text, found_label, split, group) if name is not None]
+    aside = tuple(str(_named(known, name, "prove.slices", tables)) for name in settings.prove.columns)
+    used = [name for name in (text, found_label, split, group, *aside) if name is not None]
     unused = [name for name in known if name not in used]
     told = [f'{what}: column "{text}"']
     told += [f'label: column "{found_label}"' + ("" if label else ", by its name")] if found_label else []
     told += [f'split: column "{split}"'] if split else []
     told += [f'groups: column "{group}"'] if group else []
+    told += [f"kept aside: {listed(aside)}"] if aside else []
     understood.append("; ".join(told) + (f"; not used: {listed(unused)}" if unused else ""))
     if found_label is None:
         understood.append(_no_label(sample, {text, split, group}))
-    return Chosen(text, found_label, split, group)
+    return Chosen(text, found_label, split, group, aside)
 
 
 def _named(known: list[str], name: str | None, option: str, tables: Sequence[Table]) -> str | None:
@@ -218,7 +224,7 @@ def _named(known: list[str], name: str | None, option: str, tables: Sequence[Tab
     where = tables[0].name if len(tables) == 1 else f"{tables[0].name} and {number(len(tables) - 1, 'other table')}"
     closest = nearest(name, known)
     best = closest.removeprefix('Did you mean "').removesuffix('"?') or "COLUMN"
-    flag = f"--label {best}" if option == "label" else f"--set {option}={best}"
+    flag = {"label": f"--label {best}", "prove.slices": f"--slice {best}"}.get(option, f"--set {option}={best}")
     raise DataError(
         f'There is no column "{name}" in {where}.',
         found=f"columns: {listed(known, 20)}",

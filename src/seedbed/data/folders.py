@@ -109,6 +109,7 @@ def refuse_columns(settings: Settings, what: str) -> None:
         UsageError: a column was named.
     """
     named = {"--label": settings.label, "data.text": settings.data.text, "data.group": settings.data.group}
+    named["--slice"] = next(iter(settings.prove.columns), None)
     for option, name in named.items():
         if name is not None:
             raise UsageError(

@@ -30,6 +30,7 @@ class Seen:
         labels: names, equal ones the same object; None without one.
         splits: as in `Row`.
         groups: as in `Row`.
+        asides: as in `Row`.
         noted: places of rows that cannot be used, int64 ascending.
         reasons: why, one for each of these.
         kept: the first bytes of those in quarantine.
@@ -42,6 +43,7 @@ class Seen:
     labels: list[str | None]
     splits: list[str | None]
     groups: list[str | None]
+    asides: list[str]
     noted: np.ndarray
     reasons: list[str]
     kept: list[bytes]
@@ -102,6 +104,7 @@ def read_rows(
     labels: list[str | None] = []
     splits: list[str | None] = []
     groups: list[str | None] = []
+    asides: list[str] = []
     noted: list[int] = []
     reasons: list[str] = []
     kept: list[bytes] = []
@@ -110,6 +113,7 @@ def read_rows(
         labels.append(row.label)
         splits.append(row.split)
         groups.append(row.group)
+        asides.append(row.aside)
         fate, reason, first = USED, "", b""
         try:
             content = reader.read(row, settings, shape)
@@ -138,6 +142,7 @@ def read_rows(
         labels=labels,
         splits=splits,
         groups=groups,
+        asides=asides,
         noted=np.array(noted, dtype=np.int64),
         reasons=reasons,
         kept=kept,

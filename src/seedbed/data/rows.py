@@ -44,6 +44,7 @@ class Row:
         label: name of its class, None without one.
         split: "train", "validation", "test", or None where the data do not say.
         group: what must not be torn apart by a split, None where nothing was named.
+        aside: a JSON object of further columns that were asked for, empty without any.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Row:
     label: str | None = None
     split: str | None = None
     group: str | None = None
+    aside: str = ""
 
 
 @dataclass(frozen=True)

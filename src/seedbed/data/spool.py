@@ -123,6 +123,7 @@ def _write(path: Path, part: Seen, texts: list[str]) -> None:
             "label": pa.array(part.labels, pa.string()),
             "split": pa.array(part.splits, pa.string()),
             "group": pa.array(part.groups, pa.string()),
+            "aside": pa.array(part.asides, pa.string()),
             "reason": pa.array([reason for reason, _ in notes], pa.string()),
             "kept": pa.array([kept for _, kept in notes], pa.binary()),
             "text": pa.array([*texts, *[""] * (len(part) - len(texts))], pa.large_string()),
@@ -162,6 +163,7 @@ def _facts(path: Path) -> Seen | None:
         labels=table.column("label").to_pylist(),
         splits=table.column("split").to_pylist(),
         groups=table.column("group").to_pylist(),
+        asides=table.column("aside").to_pylist(),
         noted=np.array(noted, dtype=np.int64),
         reasons=[reasons[place] for place in noted],
         kept=[kept[place].as_py() for place in noted],
@@ -186,7 +188,8 @@ def _shared(part: Seen, names: dict[str | None, str | None]) -> Seen:
     labels, splits, groups = (
         [names.setdefault(name, name) for name in column] for column in (part.labels, part.splits, part.groups)
     )
-    return replace(part, labels=labels, splits=splits, groups=groups)
+    asides = [names.setdefault(aside, aside) or "" for aside in part.asides]
+    return replace(part, labels=labels, splits=splits, groups=groups, asides=asides)
 
 
 def _joined(parts: list[Seen]) -> Seen:
@@ -200,6 +203,7 @@ def _joined(parts: list[Seen]) -> Seen:
         labels=list(chain.from_iterable(part.labels for part in parts)),
         splits=list(chain.from_iterable(part.splits for part in parts)),
         groups=list(chain.from_iterable(part.groups for part in parts)),
+        asides=list(chain.from_iterable(part.asides for part in parts)),
         noted=np.concatenate([part.noted + start for part, start in zip(parts, starts, strict=True)]),
         reasons=list(chain.from_iterable(part.reasons for part in parts)),
         kept=list(chain.from_iterable(part.kept for part in parts)),

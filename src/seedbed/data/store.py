@@ -110,6 +110,11 @@ class Prepared:
         """What the group of each row is called; empty for rows without one."""
         return [name or "" for name in self._index.column("group_name").to_pylist()]
 
+    def aside(self, column: str, rows: np.ndarray) -> list[str]:
+        """The values of a further column that was asked for; empty where a row has none."""
+        told = self._index.column("aside").take(pa.array(rows)).to_pylist()
+        return [json.loads(text).get(column, "") if text else "" for text in told]
+
     @cached_property
     def _shard_of(self) -> np.ndarray:
         return self._index.column("shard").to_numpy()
@@ -324,7 +329,7 @@ def _content(cleaned: Cleaned) -> str:
         _update(digest, cleaned.raw)
     _update(digest, cleaned.keys)
     digest.update(cleaned.label_kind.encode())
-    for names in (cleaned.labels, cleaned.splits, cleaned.groups):
+    for names in (cleaned.labels, cleaned.splits, cleaned.groups, cleaned.asides):
         numbers: dict[str | None, int] = {}
         codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int64, len(names))
         digest.update(codes.tobytes())

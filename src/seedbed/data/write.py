@@ -76,6 +76,7 @@ def write_dataset(
         "split": splits,
     }
     index["group_name"] = pa.array(cleaned.groups, pa.string())
+    index["aside"] = pa.array(cleaned.asides or [""] * len(cleaned), pa.string())
     write_table(folder / "index.arrow", pa.table({**index, "group": group_codes(cleaned.groups), **placed}))
     write_table(folder / "fates.arrow", cleaned.ledger)
     known = ledger.extended(cleaned.ids, splits)

@@ -1,4 +1,4 @@
-"""Scores of parts of the items: by label, by length, by group; with bounds that hold for all parts together.
+"""Scores of parts of the items: by label, length, group or a column; with bounds that hold for all parts together.
 
 Who looks at many parts finds one that stands out by chance. So each interval of K is made at a confidence of
 1 - (1 - confidence) / K, which makes all K hold together at least at `confidence`.
@@ -37,7 +37,7 @@ def parts_of(
     """The parts of items in the ways asked for, and sentences on those that are left out.
 
     Args:
-        ways: of WAYS.
+        ways: of WAYS, or columns.
         kind: of labels.
         truth: targets of the items.
         names: of the labels.

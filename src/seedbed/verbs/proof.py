@@ -20,7 +20,7 @@ from seedbed.data.store import Prepared
 from seedbed.evaluate.baselines import MAJORITY, Classic, classic_arms, dense_arm
 from seedbed.evaluate.predictions import Answers, Items, summary, write_predictions
 from seedbed.evaluate.scoring import Metric, scoring
-from seedbed.evaluate.slices import GROUP, LENGTH
+from seedbed.evaluate.slices import GROUP, LENGTH, WAYS
 from seedbed.models.encoder import Encoder, EncoderSpec
 from seedbed.plan.budget import Price, Proof, fit_proof
 from seedbed.verbs.arms import Runner, classics_of, plain_runners, pooled_of, pretrained_runners, scratch_runners
@@ -265,6 +265,7 @@ def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
 def _about(ways: Sequence[str], prepared: Prepared, items: np.ndarray) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """What parts of the items are told apart by, and in which ways that can be done: all images are of one length."""
     known = {LENGTH: prepared.lengths[items], GROUP: np.array([prepared.group_names[item] for item in items.tolist()])}
+    known |= {way: np.array(prepared.aside(way, items)) for way in ways if way not in WAYS}
     possible = tuple(way for way in dict.fromkeys(ways) if way != LENGTH or prepared.modality == "text")
     return {way: known[way] for way in possible if way in known}, possible
 
