@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from seedbed.core.errors import DataError
@@ -232,3 +234,19 @@ def test_columns_to_slice_by_are_kept_aside(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='There is no column "sauce"') as caught:
         open_source(rows, wrong)
     assert caught.value.fix == "Use --slice source"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "rows"])
+def test_a_column_of_lists_is_found_by_its_name(kind: str, tmp_path: Path) -> None:
+    rows = [
+        {"text": f"a text about number {row}", "labels": ["a"] * (row % 2) if row < 8 else None} for row in range(12)
+    ]
+    data: Any = rows
+    if kind == "jsonl":
+        data = tmp_path / "t.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "parquet":
+        data = tmp_path / "t.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), data)
+    cleaned = clean(open_source(data, Settings()), Settings())
+    assert cleaned.label_kind == "set" and cleaned.label_shares == {"a": 4}

@@ -202,7 +202,10 @@ def choose(
     group = _named(known, settings.data.group, "data.group", tables)
     what, text = content or ("text", _named(known, settings.data.text, "data.text", tables))
     split = _split_column(sample, {label, group, text})
-    found_label = label or _label_column(known, sample, {group, text, split})
+    lists = {name for table in tables for name in table.columns if name not in table.sample}
+    found_label = label or _label_column(
+        [name for name in known if sample[name] or name in lists], {group, text, split}
+    )
     text = text or _text_column(sample, {found_label, group, split}, tables, understood)
     aside = tuple(str(_named(known, name, "prove.slices", tables)) for name in settings.prove.columns)
     used = [name for name in (text, found_label, split, group, *aside) if name is not None]
@@ -241,9 +244,7 @@ def _split_column(sample: dict[str, list[object]], taken: set[str | None]) -> st
     return None
 
 
-def _label_column(known: list[str], sample: dict[str, list[object]], taken: set[str | None]) -> str | None:
-    # Lists are not in the sample.
-    filled = [name for name in known if name not in sample or sample[name]]
+def _label_column(filled: list[str], taken: set[str | None]) -> str | None:
     found = [name for name in filled if name.lower() in LABEL_NAMES and name not in taken]
     return found[0] if len(found) == 1 else None
 
