@@ -27,6 +27,8 @@ TRUNKS += [pytest.param("text", "mlp"), pytest.param("vector", "mlp")]
 SLOW_TRUNKS = [
     pytest.param("text", "transformer", marks=pytest.mark.slow),
     pytest.param("image", "transformer", marks=pytest.mark.slow),
+    *(pytest.param("image", trunk, marks=pytest.mark.slow) for trunk in ("vgg", "conv2d")),
+    *(pytest.param("text", trunk, marks=pytest.mark.slow) for trunk in ("conv1d", "tcn")),
 ]
 
 

@@ -105,11 +105,10 @@ class Trunk(nn.Module):
 
 def shifted(x_BND: Tensor, shift: int) -> Tensor:
     """What stood `shift` places before each position, zero where nothing did; negative: after it."""
-    num = x_BND.shape[1]
-    kept = max(num - abs(shift), 0)
+    # Padded first and cut afterwards, so that nothing depends on the length: exporters trace it for all lengths.
     if shift < 0:
-        return F.pad(x_BND[:, num - kept :], (0, 0, 0, num - kept))
-    return F.pad(x_BND[:, :kept], (0, 0, num - kept, 0))
+        return F.pad(x_BND, (0, 0, 0, -shift))[:, -shift:]
+    return F.pad(x_BND, (0, 0, shift, 0))[:, : x_BND.shape[1]]
 
 
 def refuse_causal(wrong: bool, trunk: str, instead: str) -> None:
