@@ -98,7 +98,7 @@ REFERENCES: dict[str, Reference] = {"class": of_classes, "set": of_sets, "number
 @pytest.mark.parametrize("kind", REFERENCES)
 def test_every_metric_is_scikit_learns_on_all_rows_and_on_repeated_ones(kind: str) -> None:
     answers, y = problem(kind)
-    weights = np.concatenate([np.ones((1, NUM)), resample.weights_of(NUM, 3, REPEATS)])
+    weights = np.concatenate([np.ones((1, NUM)), resample.weights_of(NUM, 3, range(REPEATS))])
     found = scoring(kind).measure(answers, y, weights)
     for at, counts in enumerate(weights):
         rows = np.repeat(np.arange(NUM), counts.astype(int))
@@ -123,6 +123,16 @@ def test_resamples_draw_each_item_once_on_average_and_are_the_same_each_time() -
     assert weights.shape == (resample.RESAMPLES, 50) and (weights.sum(1) == 50).all()
     assert weights.mean() == 1 and weights.var() == pytest.approx(1 - 1 / 50, abs=0.05)
     assert np.array_equal(weights, resample.weights_of(50, 7))
+
+
+def test_many_items_are_resampled_in_parts_to_the_same_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, y = problem("set")
+    whole = resample.with_bounds(scoring("set").measure, answers[None], y)
+    monkeypatch.setattr(resample, "AT_ONCE", 7 * NUM)
+    parts = resample.with_bounds(scoring("set").measure, answers[None], y)
+    assert parts.keys() == whole.keys()
+    for name, found in whole.items():
+        assert parts[name] == pytest.approx(found, rel=1e-6)
 
 
 def test_what_has_no_value_is_left_out() -> None:
@@ -160,9 +170,10 @@ def test_draws_that_differ_widen_the_interval() -> None:
     assert apart.high - apart.low > 1.2 * (alike.high - alike.low)
 
 
+@pytest.mark.slow
 def test_a_thousand_resamples_of_five_thousand_items_take_seconds() -> None:
     answers, y = problem("class", 5000)
-    weights = resample.weights_of(5000, 0, 1000)
+    weights = resample.weights_of(5000, 0, range(1000))
     started = time.process_time()
     scoring("class").measure(answers, y, weights)
     assert time.process_time() - started < 10

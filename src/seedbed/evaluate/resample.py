@@ -9,7 +9,7 @@ Source: Efron and Tibshirani, "An introduction to the bootstrap" (1993), chapter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ Measuring = Callable[[np.ndarray, np.ndarray, np.ndarray], Values]
 
 # A standard deviation from so many resamples is right within 5 %.
 RESAMPLES = 200
+# Weights in memory at once.
+AT_ONCE = 4_000_000
 BINS = 15
 
 
@@ -31,12 +33,24 @@ class Bounded(NamedTuple):
     high: float
 
 
-def weights_of(num_items: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """How often each item is drawn in each resample, float32 (resamples, items)."""
-    draws = np.random.default_rng(seed)
-    picks = draws.integers(num_items, size=(resamples, num_items)) + num_items * np.arange(resamples)[:, None]
-    counts = np.bincount(picks.ravel(), minlength=resamples * num_items)
-    return counts.reshape(resamples, num_items).astype(np.float32)
+def weights_of(num_items: int, seed: int, numbers: Iterable[int] = range(RESAMPLES)) -> np.ndarray:
+    """How often each item is drawn in each resample, float32 (resamples, items); a resample is known by its number."""
+    counts = [
+        np.bincount(np.random.default_rng((seed, number)).integers(num_items, size=num_items), minlength=num_items)
+        for number in numbers
+    ]
+    return np.array(counts, dtype=np.float32)
+
+
+def _resampled(measure: Measuring, answers_SIC: np.ndarray, targets: np.ndarray, seed: int) -> Values:
+    """Each metric in every resample, averaged over draws; some resamples at a time where items are many."""
+    size = max(1, AT_ONCE // len(targets))
+    parts: list[Values] = []
+    for low in range(0, RESAMPLES, size):
+        weights = weights_of(len(targets), seed, range(low, min(low + size, RESAMPLES)))
+        found = [measure(answers_IC, targets, weights) for answers_IC in answers_SIC]
+        parts.append({name: np.mean([values[name] for values in found], axis=0) for name in found[0]})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def with_bounds(
@@ -55,15 +69,13 @@ def with_bounds(
         seed: of the resamples.
     """
     num_draws, num_items = answers_SIC.shape[:2]
-    ones, weights = np.ones((1, num_items), np.float32), weights_of(num_items, seed)
-    plain = [measure(answers_IC, targets, ones) for answers_IC in answers_SIC]
-    again = [measure(answers_IC, targets, weights) for answers_IC in answers_SIC]
+    plain = [measure(answers_IC, targets, np.ones((1, num_items), np.float32)) for answers_IC in answers_SIC]
+    again = _resampled(measure, answers_SIC, targets, seed)
     tail = 0.5 + confidence / 2
     found = {}
     for name in plain[0]:
         values_S = np.array([values[name][0] for values in plain], dtype=np.float64)
-        means = np.mean([values[name] for values in again], axis=0)
-        means = means[np.isfinite(means)]
+        means = again[name][np.isfinite(again[name])]
         if not np.isfinite(values_S).all() or not len(means):
             continue
         item_sd, draw_half = float(means.std()), 0.0
