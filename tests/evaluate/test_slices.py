@@ -69,6 +69,6 @@ def test_errors_are_told_in_their_unit() -> None:
     metric = scoring("number").metric(truth)
     parts, _ = parts_of(["label"], "number", np.repeat([1.0, 2.0], 20), (), {})
     rows = sliced(parts, np.full((3, 40), -1.0), np.full((3, 40), -3.0), metric, 0.9)
-    assert [row["value"] for row in rows] == ["1 to 1", "2 to 2"]
+    assert [row["value"] for row in rows] == ["1", "2"]
     assert rows[0]["pretrained"]["mean"] == pytest.approx(1.0) and rows[0]["difference"]["value"] == pytest.approx(2.0)
     assert rows[0]["pretrained"]["low"] <= 1.0 <= rows[0]["pretrained"]["high"]

@@ -107,7 +107,12 @@ def parts(targets: np.ndarray, names: Sequence[str]) -> list[tuple[str, np.ndarr
     edges = np.unique(np.quantile(targets, np.arange(1, FIFTHS) / FIFTHS, method="inverted_cdf"))
     place_I = np.searchsorted(edges, targets, side="left")
     inside = [place_I == place for place in range(len(edges) + 1)]
-    return [(f"{targets[one].min():.4g} to {targets[one].max():.4g}", one) for one in inside if one.any()]
+    return [(_range(targets[one]), one) for one in inside if one.any()]
+
+
+def _range(values: np.ndarray) -> str:
+    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def told(answer_C: np.ndarray, names: Sequence[str]) -> Told:
