@@ -64,12 +64,68 @@ def test_cmyk_and_what_is_see_through(tmp_path: Path) -> None:
     assert (read(Row("b", tmp_path / "b.png"), SETTINGS) == 255).all()
 
 
-def test_turned_photographs_stand_upright(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "TIFF", "WEBP", "AVIF"])
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_turned_photographs_stand_upright(tmp_path: Path, kind: str, turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:8] = 255  # the upper half is bright
+    more = {"save_all": True, "append_images": [Image.fromarray(pixels)]} if kind == "MPO" else {}
+    path = tmp_path / f"a.{'jpg' if kind == 'MPO' else kind.lower()}"
+    Image.fromarray(pixels).save(path, kind, exif=exif, **more)
+    row = Row("a", path)
+    found = read(row, SETTINGS).astype(int)
+    assert found.shape == measure(row) == ((3, 32, 16) if turn >= 6 else (3, 16, 32))
+    bright = {1: found[:, :8], 3: found[:, 8:], 6: found[:, :, 8:], 8: found[:, :, :8]}[turn]
+    assert bright.mean() > 250 and found.mean() < 130
+
+
+def test_large_photographs_are_decoded_small(tmp_path: Path) -> None:
+    small = Image.fromarray(noise(12, 16, 3)).resize((1600, 1200))
+    small.save(tmp_path / "a.jpg", quality=95)
+    row = Row("a", tmp_path / "a.jpg")
+    whole, quick = read(row, SETTINGS), read(row, SETTINGS, (3, 64, 64))
+    assert whole.shape == (3, 1200, 1600) and quick.shape == (3, 150, 200)
+    difference = fit(whole, (3, 64, 64), SETTINGS).astype(int) - fit(quick, (3, 64, 64), SETTINGS)
+    assert np.abs(difference).mean() < 3
+    exact = Settings.model_validate({"data": {"image_fit": "shorter"}})
+    assert read(row, exact, (3, 64, 64)).shape == (3, 1200, 1600)
+
+
+def test_what_was_done_to_images_is_said(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(noise(8, 16, 3)).save(tmp_path / "a.jpg", exif=exif)
-    row = Row("a", tmp_path / "a.jpg")
-    assert read(row, SETTINGS).shape == measure(row) == (3, 16, 8)
+    frames = [Image.fromarray(noise(8, 8, 3, seed=at)) for at in range(3)]
+    frames[0].save(tmp_path / "turned.jpg", exif=exif)
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:])
+    frames[0].convert("CMYK").save(tmp_path / "print.jpg")
+    frames[0].convert("P").save(tmp_path / "palette.png")
+    frames[0].convert("RGBA").save(tmp_path / "see.png")
+    Image.fromarray(noise(8, 8).astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    rows = [Row(path.name, path) for path in sorted(tmp_path.iterdir())]
+    _, told = working_shape(rows, SETTINGS)
+    for part in (
+        "1 turned upright as their EXIF data say", "2 hold several frames, of which the first is taken",
+        "1 have more than 8 bits a channel, brought to 8", "1 are in the colours of print (CMYK), brought to RGB",
+        "2 have a palette, brought to RGB", "1 are see-through in parts, which are shown white",
+    ):  # fmt: skip
+        assert part in told, (part, told)
+    assert "looked at" not in told and "looked at" in working_shape(rows * 1000, SETTINGS)[1]
+    assert ";" not in working_shape(rows_of((3, 8, 8)), SETTINGS)[1]
+
+
+def test_first_frames_and_floats(tmp_path: Path) -> None:
+    frames = [Image.new("L", (8, 8), value) for value in (10, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "b.tiff", save_all=True, append_images=frames[1:])
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "c.tiff")
+    assert [int(read(Row(name, tmp_path / name), SETTINGS).max()) for name in ("a.gif", "b.tiff", "c.tiff")] == [
+        10,
+        10,
+        127,
+    ]
 
 
 def test_a_bomb_is_refused_before_a_pixel_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from seedbed.core.errors import DataError
 from seedbed.data.files import damage_of, most_decoded, reason_of, require_bounded, stem_of
 from seedbed.data.rows import Quarantined, Unreadable, number
-from seedbed.data.tables import ROW_BYTES, SAMPLE_ROWS, Block, Columns, Table, from_columns, identity_of
+from seedbed.data.tables import ROW_BYTES, SAMPLE_ROWS, Block, Columns, Table, from_columns, identity_of, sample_of
 from seedbed.data.values import flat_columns, values_of
 
 SUFFIXES = frozenset({".arrow", ".feather", ".ipc"})
@@ -108,7 +108,8 @@ def open_arrow(path: Path, name: str, room: int) -> tuple[Table, pa.Schema]:
 def _sample(looked: Looked) -> Columns:
     try:
         head = looked.first.slice(0, SAMPLE_ROWS) if looked.first is not None else None
-        return {key: values_of(head.column(key)) if head is not None else [] for key in flat_columns(looked.schema)}
+        flat = flat_columns(looked.schema)
+        return sample_of({key: values_of(head.column(key)) if head is not None else [] for key in flat})
     except _DAMAGE as error:
         raise Unreadable(f"damaged Arrow file: {damage_of(error)}") from error
 

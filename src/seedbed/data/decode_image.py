@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seedbed.core.settings import Settings
 from seedbed.data.files import reason_of
+from seedbed.data.image_traits import is_sideways, say_traits, traits
 from seedbed.data.resize import resized
 from seedbed.data.rows import Raw, Row, Unreadable
 
@@ -65,14 +66,24 @@ def measure(row: Row) -> tuple[int, int, int]:
     Raises:
         Unreadable: with the reason.
     """
+    return _look(row)[0]
+
+
+def _look(row: Row) -> tuple[tuple[int, int, int], list[str]]:
+    """The shape of an image and what will be done to it, by its header alone."""
     if isinstance(row.raw, np.ndarray):
         channels, height, width = row.raw.shape
-        return channels, height, width
+        return (channels, height, width), []
     with _open(row.raw) as image:
         width, height = image.size
-        turned = image.format == "JPEG" and image.getexif().get(0x0112, 1) >= 5
         channels = 1 if image.mode in _GREY else 3
-    return (channels, width, height) if turned else (channels, height, width)
+        try:
+            with warnings.catch_warnings():  # of odd metadata, which are not used
+                warnings.simplefilter("ignore")
+                turned, found = is_sideways(image), traits(image)
+        except Exception as error:  # as in `read`
+            raise Unreadable(f"damaged header: {error}") from error
+    return (channels, width, height) if turned else (channels, height, width), found
 
 
 def read(row: Row, settings: Settings, shape: tuple[int, ...] = ()) -> np.ndarray:
@@ -96,8 +107,7 @@ def read(row: Row, settings: Settings, shape: tuple[int, ...] = ()) -> np.ndarra
                 if shape and settings.data.image_fit == "cover":
                     image.draft(None, (round(_SPARE * max(shape[1:])),) * 2)
                 image.load()
-                if image.format == "JPEG":
-                    ImageOps.exif_transpose(image, in_place=True)
+                ImageOps.exif_transpose(image, in_place=True)
                 pixels = _pixels(image)
         except MemoryError:
             raise
@@ -110,7 +120,8 @@ def _pixels(image: Image.Image) -> np.ndarray:
     """uint8 in (rows, columns) or (rows, columns, 3); what is see-through shows white."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image)
-        scale = 255 / 65535 if float(values.max(initial=0)) > 255 or image.mode.startswith("I;16") else 1
+        most = float(np.nanmax(values, initial=0))
+        scale = 255 / 65535 if most > 255 or image.mode.startswith("I;16") else 255 if 0 < most <= 1 else 1
         return np.clip(np.nan_to_num(values * scale), 0, 255).astype(np.uint8)
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))
@@ -145,13 +156,22 @@ def working_shape(rows: Sequence[Row], settings: Settings) -> tuple[tuple[int, .
         (channels, rows, columns).
     """
     seen: Counter[tuple[int, int, int]] = Counter()
-    for row in rows[:: max(1, len(rows) // _MEASURED)]:
+    done: Counter[str] = Counter()
+    sample = rows[:: max(1, len(rows) // _MEASURED)]
+    for row in sample:
         try:
-            seen[measure(row)] += 1
+            shape, found = _look(row)
         except Unreadable:
             continue  # it will be counted when it is read
+        seen[shape] += 1
+        done.update(found)
     if not seen:
         return (1, DEFAULT_SIDE, DEFAULT_SIDE), ""
+    chosen, told = _chosen_shape(seen, settings)
+    return chosen, told + say_traits(done, len(sample), len(rows))
+
+
+def _chosen_shape(seen: Counter[tuple[int, int, int]], settings: Settings) -> tuple[tuple[int, ...], str]:
     channels = max(shape[0] for shape in seen)
     sides = {shape[1:] for shape in seen}
     height, width = next(iter(sides))

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from seedbed.data.files import MAX_TEXT_BYTES, damage_of, stem_of, suffix_of, utf8_chunks
 from seedbed.data.rows import Quarantined, Unreadable
-from seedbed.data.tables import Table, from_columns, from_records, open_table
+from seedbed.data.tables import Table, Twice, from_columns, from_records, open_table, unique_keys, why_no_row
 
 SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 MAX_OBJECT_BYTES = 256 << 20  # of a file that is one object: it can only be read whole
 _LONGEST_NUMBER = 4000  # digits; Python itself refuses more than 4,300
 _BLANK = " \t\r\n"
-_DECODER = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) < _LONGEST_NUMBER else digits)
+_DECODER = json.JSONDecoder(
+    parse_int=lambda digits: int(digits) if len(digits) < _LONGEST_NUMBER else digits, object_pairs_hook=unique_keys
+)
 
 
 def open_json(path: Path, name: str, room: int) -> Table:
@@ -68,7 +70,7 @@ def _table(values: Sequence[object], path: Path, name: str) -> Table:
     records = [value for value in values if isinstance(value, dict)]
     numbers = [number for number, value in enumerate(values, 1) if isinstance(value, dict)]
     broken = [
-        Quarantined(f"{name}:{number}", f"not a JSON object but a {type(value).__name__}")
+        Quarantined(f"{name}:{number}", why_no_row(value))
         for number, value in enumerate(values, 1)
         if not isinstance(value, dict)
     ]
@@ -130,6 +132,8 @@ def _open_object(path: Path, name: str) -> Table:
         raise Unreadable("JSON nested too deep") from error
     except ValueError as error:
         raise Unreadable(f"no valid JSON: {damage_of(error)}") from error
+    if isinstance(value, Twice):
+        raise Unreadable(why_no_row(value))
     lists = [part for part in value.values() if isinstance(part, list) and part and isinstance(part[0], dict)]
     if len(lists) == 1:
         return _table(lists[0], path, name)

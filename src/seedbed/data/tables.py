@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -21,8 +22,10 @@ from seedbed.data.values import flat_columns, values_of
 
 SUFFIXES = frozenset({".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
 SAMPLE_ROWS = 1000
+SAMPLE_CHARS = 4096
 HELD_BYTES = 128 << 20  # tables that take more are read again, block by block, instead of being held
 ROW_BYTES = 256  # what a row takes besides its text, about
+MAX_CELLS = 50_000_000  # of rows whose keys differ; a table that has them all written out may have more
 _BATCH_ROWS = 4096
 _BATCH_BYTES = 32 << 20
 Columns = dict[str, list[object]]
@@ -134,12 +137,17 @@ def _in_memory(name: str, stem: str, columns: Columns, numbers: Sequence[int]) -
     def blocks(names: list[str], first: int) -> Iterator[Block]:
         yield Block(numbers[first:], {key: columns[key][first:] if first else columns[key] for key in names})
 
-    return Table(name, stem, list(columns), len(numbers), 0, True, _sample(columns), blocks)
+    return Table(name, stem, list(columns), len(numbers), 0, True, sample_of(columns), blocks)
 
 
-def _sample(columns: Columns) -> Columns:
-    sample = {key: values[:SAMPLE_ROWS] for key, values in columns.items()}
+def sample_of(columns: Columns) -> Columns:
+    """The first values of columns of scalars, long ones cut: enough to tell what a column is."""
+    sample = {key: [_cut(value) for value in values[:SAMPLE_ROWS]] for key, values in columns.items()}
     return {key: values for key, values in sample.items() if not any(isinstance(v, list | dict) for v in values)}
+
+
+def _cut(value: object) -> object:
+    return value[:SAMPLE_CHARS] if isinstance(value, str | bytes) else value
 
 
 def open_delimited(path: Path, name: str, room: int = HELD_BYTES) -> Table:
@@ -163,7 +171,7 @@ def _open_json_lines(path: Path, name: str, room: int) -> Table:
             if isinstance(value, dict):
                 yield number, value
             else:
-                broken.append(Quarantined(f"{name}:{number}", f"not a JSON object but a {type(value).__name__}"))
+                broken.append(Quarantined(f"{name}:{number}", why_no_row(value)))
 
     return _counted(path, name, records, _columns_of, _names, room)
 
@@ -196,6 +204,8 @@ def _counted(
         elif len(held) > SAMPLE_ROWS:
             del held[SAMPLE_ROWS:]
     columns = list(names) or names_of([])
+    if len(columns) * len(held) > max(MAX_CELLS, num_bytes):
+        raise Unreadable(f"{len(columns):,} different keys in {len(held):,} rows: most cells would be empty")
     if num_rows == len(held):
         table = _in_memory(name, stem_of(path), columns_of(held, columns), numbers)
         return replace(table, num_bytes=num_bytes, broken=broken, identity=identity)
@@ -204,7 +214,7 @@ def _counted(
         for batch in _batched(islice(records([]), first, None)):
             yield Block([number for number, _ in batch], columns_of([record for _, record in batch], wanted))
 
-    sample = _sample(columns_of(held[:SAMPLE_ROWS], columns))
+    sample = sample_of(columns_of(held[:SAMPLE_ROWS], columns))
     return Table(name, stem_of(path), columns, num_rows, num_bytes, False, sample, blocks, broken, identity=identity)
 
 
@@ -218,7 +228,7 @@ def _jsonvalues_of(path: Path, name: str, broken: list[Quarantined]) -> Iterator
                 broken.append(too_long(key, piece))
             elif piece.data.strip():
                 try:
-                    yield number, json.loads(piece.data.decode())
+                    yield number, _JSON.decode(piece.data.decode())
                 except RecursionError:
                     broken.append(Quarantined(key, "JSON nested too deep", piece.data[:KEPT_BYTES]))
                 except UnicodeDecodeError as error:
@@ -245,7 +255,7 @@ def _open_parquet(path: Path, name: str, room: int) -> Table:
             starts = np.cumsum([0, *(group.num_rows for group in groups)])
             flat = flat_columns(schema)
             first = next(stored.iter_batches(SAMPLE_ROWS, columns=flat), None)
-            sample: Columns = {key: values_of(first.column(key)) if first else [] for key in flat}
+            sample = sample_of({key: values_of(first.column(key)) if first else [] for key in flat})
     except OSError as error:
         raise Unreadable(_parquet_reason(error)) from error
     except (pa.ArrowException, ValueError) as error:
@@ -283,6 +293,30 @@ def _coded(metadata: pq.FileMetaData) -> list[str]:
             if is_coded and column.physical_type == "BYTE_ARRAY" and "." not in column.path_in_schema:
                 coded[column.path_in_schema] = None
     return list(coded)
+
+
+class Twice(NamedTuple):
+    """What stands for a JSON object in which a key occurs twice: one of its values would be lost."""
+
+    key: str
+
+
+def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object] | Twice:
+    """A JSON object from its keys and values."""
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    return Twice(next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1))
+
+
+def why_no_row(value: object) -> str:
+    """The reason why a JSON value is no row."""
+    if isinstance(value, Twice):
+        return f'the key "{value.key}" occurs twice'
+    return f"not a JSON object but a {type(value).__name__}"
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=unique_keys)
 
 
 def identity_of(path: Path) -> str:

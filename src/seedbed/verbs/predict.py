@@ -13,7 +13,9 @@ from seedbed.core.errors import DataError
 from seedbed.core.locate import locate_run
 from seedbed.core.settings import Settings
 from seedbed.core.types import Facts, Say, silent
-from seedbed.data import decode_image, decode_text, tables
+from seedbed.data import arrays, decode_image, decode_text, table_files
+from seedbed.data.archives import archive_ending
+from seedbed.data.files import suffix_of
 from seedbed.data.rows import Row
 from seedbed.data.source import open_source
 from seedbed.evaluate.scoring import scoring
@@ -22,7 +24,7 @@ from seedbed.verbs.answer import answer_rows, load_answerer
 from seedbed.verbs.options import Options, Result, resolve_options
 from seedbed.verbs.written import target_of, write_rows
 
-FILES = tables.SUFFIXES | decode_text.SUFFIXES | decode_image.SUFFIXES
+FILES = table_files.SUFFIXES | decode_text.SUFFIXES | decode_image.SUFFIXES | arrays.SUFFIXES
 
 
 def predict(
@@ -89,7 +91,8 @@ def _rows(modality: str, inputs: Any, settings: Settings) -> list[Row]:
 
 def _is_path(word: str) -> bool:
     """What exists, or can only have been meant as a path: a file that is missing must not be answered for as a text."""
-    meant = word.startswith(("/", "./", "../")) or Path(word).suffix.lower() in FILES
+    is_file = suffix_of(Path(word)) in FILES or archive_ending(word)
+    meant = word.startswith(("/", "./", "../")) or bool(is_file)
     try:
         return meant or Path(word).exists() or (any(mark in word for mark in "*?[") and " " not in word)
     except OSError:  # too long for a name
