@@ -365,7 +365,7 @@ def test_tables_of_other_tasks_are_refused_by_name(tmp_path: Path, row: dict[str
     [
         ({"a.wav": "x", "b.flac": "x", "metadata.csv": "file_name,text\na.wav,x\n"}, "holds audio"),
         ({"a.mp4": "x"}, "holds film"),
-        ({"train.conll": "Ann B-PER\n\nsings O\n"}, r"words with tags \(CoNLL\)"),
+        ({"train.conll": "Ann B-PER\n\nsings O\n", "README.md": "about"}, r"words with tags \(CoNLL\)"),
         ({"train.txt": "Ann\tB-PER\nsings\tO\n\nBob\tB-PER\nsleeps\tO\n"}, r"words with tags \(CoNLL\)"),
     ],
 )

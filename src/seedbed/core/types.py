@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from seedbed.core.events import Say as Say
 from seedbed.core.events import silent as silent
+from seedbed.core.labels import NO_LABEL as NO_LABEL
 
 if TYPE_CHECKING:
     from seedbed.core.rng import Keys
 
-NO_LABEL = -1
 EVALUATION_EPOCH = -1
 
 Views = dict[str, Tensor]

@@ -91,10 +91,10 @@ def unpack(path: Path) -> Unpacked:
 
 @cache
 def _unpack(path: Path, size: int, changed: int) -> Unpacked:
-    entries = _zip_entries(path) if path.name.lower().endswith(ZIP) else _tar_entries(path)
+    most = most_decoded(size)
+    entries = _zip_entries(path, most) if path.name.lower().endswith(ZIP) else _tar_entries(path)
     folder = Path(tempfile.mkdtemp(dir=_home()))
     broken: list[Quarantined] = []
-    most = most_decoded(size)
     written, count, name = 0, 0, ""
     try:
         for count, entry in enumerate(entries, 1):  # told when the archive breaks off
@@ -161,11 +161,13 @@ def _refusal(name: str) -> str:
     return "its name leads out of the archive" if ".." in path.parts else ""
 
 
-def _zip_entries(path: Path) -> Iterator[Entry]:
+def _zip_entries(path: Path, most: int) -> Iterator[Entry]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
-            _require_room(path, sum(info.file_size for info in infos))
+            size = sum(info.file_size for info in infos)
+            require_bounded(size, most)
+            _require_room(path, size)
             for info in infos:
                 yield Entry(_zip_name(info), _zip_refusal(info), partial(archive.open, info))
     except OSError as error:

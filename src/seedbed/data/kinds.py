@@ -86,7 +86,7 @@ def _nothing_known(files: Sequence[Found], where: str, broken: Sequence[Quaranti
         if any("ermission denied" in entry.reason for entry in broken):
             return MachineError(f"{where} cannot be listed.", found=broken[0].reason, fix=f"chmod -R +rX {where}")
         return nothing_left(where, broken)
-    suffixes = Counter(file.path.suffix.lower() or file.base for file in files)
+    suffixes = Counter(file.suffix or file.base for file in files)
     found = ", ".join(f"{number(count, 'file')} {suffix}" for suffix, count in suffixes.most_common(5))
     cause, fix = f"Read are {_READ}.", "Give a file of one of these kinds, or a folder with some."
     if any(suffix in _PICKLES for suffix in suffixes) or any(map(_is_pickle, files[:_FIRST])):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from seedbed.core.types import NO_LABEL
+from seedbed.core.labels import NO_LABEL
 from seedbed.data.labels import FEW_VALUES, Settled
 from seedbed.data.rows import listed
 

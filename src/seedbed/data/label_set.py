@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from seedbed.core.types import NO_LABEL
+from seedbed.core.labels import NO_LABEL
 from seedbed.data import label_class
 from seedbed.data.labels import Settled, listed_in
 from seedbed.data.rows import listed, number

@@ -40,7 +40,7 @@ def refuse_files(files: Sequence[Found], where: str) -> None:
     """
     for suffixes, what in ((AUDIO, "audio"), (VIDEO, "film"), (_TAGGED, "words with tags (CoNLL)")):
         own = [file for file in files if file.suffix in suffixes]
-        if 2 * len(own) > len(files):
+        if own and 2 * len(own) >= len(files):
             raise DataError(
                 f"{where} holds {what}.",
                 found=f"{number(len(own), 'file')}: {listed((file.name for file in own), 3)}",
