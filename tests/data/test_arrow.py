@@ -329,6 +329,8 @@ def test_data_sets_that_are_asked_item_by_item() -> None:
         source = open_source(Pairs(*items), SETTINGS)
         assert source.modality == "image" and [row.label for row in source] == ["0", "1", "0", "1"]
         assert np.array_equal(np.stack([np.asarray(row.raw) for row in source]), pixels.transpose(0, 3, 1, 2))
+    listed = open_source([{"image": one, "label": at % 2} for at, one in enumerate(pixels)], SETTINGS)
+    assert listed.modality == "image" and [row.label for row in listed] == ["0", "1", "0", "1"]
     assert len(open_source(Pairs(*pixels), SETTINGS)) == 4 and said(source, "a Pairs of 4 items")
     rows = open_source(
         Pairs(*({"text": f"{TEXT} {at}", "topic": "xy"[at % 2]} for at in range(4))), Settings(label="topic")

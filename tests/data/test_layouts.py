@@ -186,6 +186,13 @@ def test_names_without_folders_or_endings(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_column_of_classes_names_no_files(tmp_path: Path) -> None:
+    write(tmp_path, {"cat.txt": "what a cat is", "dog.txt": "what a dog is"})
+    rows = "".join(f"{LONG[:40]} {at},{('cat', 'dog')[at % 2]}\n" for at in range(50))
+    source = opened(write(tmp_path, {"rows.csv": "text,label\n" + rows}))
+    assert len(source) == 50 and source.counts["labelled"] == 50
+
+
 def test_labels_of_tables_stand_above_folders(tmp_path: Path) -> None:
     put(tmp_path, *(f"{c}/{n}.png" for c in "ab" for n in "12"))
     write(tmp_path, {"metadata.csv": "file_name,label\na/1.png,x\na/2.png,y\nb/1.png,x\n"})

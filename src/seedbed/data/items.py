@@ -27,6 +27,14 @@ class Items(Protocol):
         """One of them."""
 
 
+def holds_images(item: object) -> bool:
+    """Whether an item is a dictionary with an image in memory."""
+    if not isinstance(item, Mapping):
+        return False
+    named = (value for key, value in item.items() if str(key).lower() in IMAGE_NAMES)
+    return any(isinstance(value, np.ndarray | Image.Image) for value in named)
+
+
 def rows_of_items(
     data: Items, settings: Settings, understood: list[str]
 ) -> tuple[str, Sequence[Row], list[Quarantined]]:

@@ -19,6 +19,7 @@ from seedbed.data.tables import Table
 METADATA = "metadata"
 _FILE_COLUMN = "file_name"
 _LEAST_SHARE = 0.5  # of the values of a column that must be files, for it to name files
+_LEAST_DISTINCT = 0.1  # of the values of such a column must differ; a picture may have several captions
 _FIRST = 100  # values looked at where each costs a look at the disk
 _SHOWN = 5
 Find = Callable[[str], Found | None]
@@ -191,9 +192,11 @@ def _naming(table: Table, index: _Index) -> Naming | None:
 
 
 def _share(values: Sequence[object], find: Find) -> float:
-    """The share of the values that name a file; 0 for a column of numbers."""
+    """The share of the values that name a file; 0 for numbers, and for so few different values that they name classes."""
     names = [_string(value) for value in values if isinstance(value, str | bytes)]
     names = [name for name in names if name]
+    if len(set(names)) < _LEAST_DISTINCT * len(names):
+        return 0.0
     return sum(find(name) is not None for name in names) / len(names) if names else 0.0
 
 

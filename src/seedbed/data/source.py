@@ -18,7 +18,7 @@ from seedbed.data.arrow import ArrowStream, table_of_stream
 from seedbed.data.features import declared
 from seedbed.data.files import stem_of
 from seedbed.data.gather import gather
-from seedbed.data.items import Items, rows_of_items
+from seedbed.data.items import Items, holds_images, rows_of_items
 from seedbed.data.layout import rows_of_files, rows_of_some_tables
 from seedbed.data.rows import Quarantined, Row, Source, Unreadable, listed, nothing_left
 from seedbed.data.tables import from_records
@@ -56,6 +56,8 @@ def open_source(data: Data, settings: Settings) -> Source:
     if isinstance(data, Sequence) and data:
         if all(isinstance(item, str | Path) for item in data):
             return _open_paths([path for item in data for path in _expand(str(item))], settings, understood)
+        if holds_images(data[0]):
+            return _in_memory(*rows_of_items(data, settings, understood), understood)
         if all(isinstance(item, Mapping) for item in data):
             table = from_records(cast("Sequence[Mapping[str, object]]", data), "rows")
             return _in_memory(*rows_of_some_tables([table], settings, understood), understood)
