@@ -192,7 +192,7 @@ def _naming(table: Table, index: _Index) -> Naming | None:
 
 
 def _share(values: Sequence[object], find: Find) -> float:
-    """The share of the values that name a file; 0 for numbers, and for so few different values that they name classes."""
+    """The share of the values that name a file; 0 for numbers, and for so few that they name classes."""
     names = [_string(value) for value in values if isinstance(value, str | bytes)]
     names = [name for name in names if name]
     if len(set(names)) < _LEAST_DISTINCT * len(names):
