@@ -5,7 +5,8 @@
 The data are made once, into DIR, from fixed seeds: 1,000 JPEG photographs of 640 x 480 pixels in five class folders,
 1,000 text files of about 1,100 characters, and tables of 100,000 texts of about 630 characters (64 MB as CSV). Each
 time is that of a fresh process, its start included; the figures are medians. It holds if each is below its bar and none
-of the processes loaded torch.
+of the processes loaded torch. On a machine that does other work too, look at the processor seconds, which are printed
+beside: a check uses one thread, so that alone it takes about as long as these.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
@@ -59,11 +61,13 @@ def make(folder: Path) -> None:
         pq.write_table(pa.table(columns), folder / "rows.parquet")
 
 
-def check(path: Path) -> tuple[float, dict[str, int]]:
-    """Seconds of one check in a process of its own, and what it counted."""
-    started = time.perf_counter()
+def check(path: Path) -> tuple[float, float, dict[str, int]]:
+    """Seconds of one check in a process of its own, seconds of a processor, and what it counted."""
+    started, before = time.perf_counter(), os.times()
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(path)], check=True, capture_output=True, text=True)
-    return time.perf_counter() - started, json.loads(done.stdout.splitlines()[-1])
+    seconds, after = time.perf_counter() - started, os.times()
+    busy = after.children_user + after.children_system - before.children_user - before.children_system
+    return seconds, busy, json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -75,14 +79,16 @@ def main() -> None:
     began = time.perf_counter()
     make(given.data)
     times: dict[str, list[float]] = {name: [] for name in BARS_S}
+    busy: dict[str, list[float]] = {name: [] for name in BARS_S}
     loaded, lost = False, False
     for _ in range(given.repeats):
         for name in BARS_S:
-            seconds, told = check(given.data / name)
+            seconds, processor_s, told = check(given.data / name)
             times[name].append(seconds)
+            busy[name].append(processor_s)
             loaded = loaded or bool(told["torch"])
             lost = lost or told["total"] != (FILES if name in ("images", "texts") else ROWS)
-            print(f"{name}: {seconds:.2f} s, {told['used']:,} of {told['total']:,} used", flush=True)
+            print(f"{name}: {seconds:.2f} s, {processor_s:.2f} s of a processor, {told['used']:,} used", flush=True)
     spreads = {name: spread(values) for name, values in times.items()}
     keys = {name: name.replace(".", "_") + "_s" for name in BARS_S}
     conclude(
@@ -91,6 +97,7 @@ def main() -> None:
         seconds=time.perf_counter() - began,
         figures={
             **{keys[name]: round(middle, 2) for name, (middle, _, _) in spreads.items()},
+            "processor_s": {name: round(spread(values)[0], 2) for name, values in busy.items()},
             "torch_loaded": loaded,
             "files": FILES,
             "rows": ROWS,
