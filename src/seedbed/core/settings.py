@@ -110,7 +110,7 @@ class ProveSettings(Section):
 
     draws: Annotated[int, Field(ge=2)] = Field(5, description="label subsets drawn; below 5 only for tests")
     labels: tuple[int, ...] = Field((), description="label counts to compare at; empty: by the number of labels")
-    arms: tuple[str, ...] = Field((), description="arms to run; empty: all that apply")
+    arms: tuple[str, ...] = Field((), description="arms to run; empty: all but stacked and self-trained ones")
     public: tuple[str, ...] = Field(
         (), description="checkpoints of others to compare with: folders of transformers, files of Keras, hf:OWNER/NAME"
     )
