@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from seedbed.core import errors
-from seedbed.core.errors import SeedbedError, nearest
+from seedbed.core.errors import SeedbedError, first_line, nearest
 
 EXIT_CODES = {
     "SeedbedError": 1,
@@ -61,3 +61,9 @@ def test_empty_parts_leave_no_empty_line() -> None:
 )
 def test_nearest(word: str, known: list[str], expected: str) -> None:
     assert nearest(word, known) == expected
+
+
+def test_what_another_library_says_in_one_line() -> None:
+    assert first_line(ValueError(" one\ntwo ")) == "one"
+    assert first_line(AssertionError()) == "AssertionError"
+    assert len(first_line(ValueError("x" * 999))) == 300

@@ -67,3 +67,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """A sentence offering the closest known word, or an empty string."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f'Did you mean "{matches[0]}"?' if matches else ""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line of at most 300 characters; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seedbed.core.errors import UsageError
+from seedbed.core.errors import UsageError, first_line
 from seedbed.core.types import Facts, Task
 from seedbed.models.encoder import Encoder
 
@@ -95,7 +95,7 @@ def export_onnx(module: States | Logits, facts: Facts, path: Path, longest: int 
     except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as error:
         raise UsageError(
             f"{path.name} cannot be written: the network does something that the ONNX exporter does not know.",
-            found=str(error).strip().splitlines()[0],
+            found=first_line(error),
             fix="Use --to safetensors.",
         ) from error
     return names

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seedbed.core.errors import DataError, UsageError, nearest
+from seedbed.core.errors import DataError, UsageError, first_line, nearest
 from seedbed.core.extras import require
 from seedbed.core.types import Facts
 from seedbed.models.encoder import Encoder, EncoderSpec
@@ -56,7 +56,7 @@ FAMILIES = {
     "resnet": Family("image", "ResNetModel", "raw_mean"),
 }
 # What a config.json may say that would change how numbers are held, or where something is looked up.
-DROPPED = ("dtype", "torch_dtype", "_name_or_path", "transformers_version", "_attn_implementation", "auto_map")
+DROPPED = ("dtype", "torch_dtype", "_name_or_path", "transformers_version", "_attn_implementation")
 
 
 @dataclass(frozen=True)
@@ -154,11 +154,6 @@ class Checkpoint:
     unused: list[str]
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether a folder looks like a checkpoint of transformers."""
-    return (path / CONFIG).is_file()
-
-
 def describe(folder: Path) -> tuple[str, dict[str, Any]]:
     """Family and config.json of a checkpoint, without reading weights.
 
@@ -237,7 +232,7 @@ def _fill(folder: Path, trunk: Trunk, tensors: dict[str, Tensor]) -> list[str]:
     except Exception as error:  # the library raises whatever it likes
         raise DataError(
             f"The weights of {folder} do not fit its {CONFIG}.",
-            found=str(error).strip().splitlines()[-1][:300],
+            found=first_line(error),
             fix="Copy the checkpoint again from where it came from.",
         ) from error
     finally:
@@ -267,7 +262,7 @@ def _read_config(folder: Path, family: str, told: dict[str, Any]) -> Any:
     except Exception as error:  # the library raises whatever it likes
         raise DataError(
             f"{folder / CONFIG} is no {FAMILIES[family].name} that transformers knows.",
-            found=str(error).strip().splitlines()[0][:300],
+            found=first_line(error),
             fix="Copy the checkpoint again from where it came from.",
         ) from error
 

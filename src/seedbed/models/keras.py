@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.core.errors import DataError
+from seedbed.core.errors import DataError, first_line
 from seedbed.core.extras import require
 from seedbed.core.types import Facts
 from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder
@@ -166,7 +166,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise _unreadable(path, "it is not there") from error
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, str(error).splitlines()[0]) from error
+        raise _unreadable(path, first_line(error)) from error
 
 
 def _layers(path: Path, file: Any) -> Layers:

@@ -11,7 +11,7 @@ from typing import Any
 import xxhash
 
 from seedbed.core.config import DEFAULT, Layer
-from seedbed.core.errors import DataError, UsageError
+from seedbed.core.errors import DataError, UsageError, first_line
 from seedbed.core.extras import require
 from seedbed.core.locate import HUB, KERAS, is_foreign, locate_run
 from seedbed.core.types import Facts, Say
@@ -166,7 +166,7 @@ def _fetched(name: str, options: Options) -> Path:
     except Exception as error:  # the library raises whatever its network library does
         raise DataError(
             f"{name} cannot be downloaded.",
-            found=str(error).strip().splitlines()[0][:300],
+            found=first_line(error),
             cause="There is no such checkpoint, or no network.",
             fix="Check the name, or download it by other means and give its folder.",
         ) from error
