@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,27 +16,31 @@ from seedbed.core.errors import UsageError
 from seedbed.core.types import Facts, Task
 from seedbed.export.gate import difference
 from seedbed.export.onnx import Logits, States, export_onnx
-from seedbed.models.encoder import Encoder, build_encoder, make_spec
+from seedbed.models.encoder import Encoder, available_trunks, build_encoder, make_spec
 from seedbed.models.hub import load_checkpoint
 from seedbed.tasks.classify import Classify, Config
 from tests.export.making import facts_of, livened, words
 from tests.models.checkpoints import FAMILY_CLASSES, save_checkpoint
 
 SHAPES = [(1, 1), (1, 9), (4, 30), (7, 2)]
-TRUNKS = [pytest.param("text", "bag"), pytest.param("image", "mlp"), pytest.param("image", "resnet")]
-TRUNKS += [pytest.param("text", "mlp"), pytest.param("vector", "mlp")]
-# A transformer takes the exporter several seconds.
-SLOW_TRUNKS = [
-    pytest.param("text", "transformer", marks=pytest.mark.slow),
-    pytest.param("image", "transformer", marks=pytest.mark.slow),
-    *(pytest.param("image", trunk, marks=pytest.mark.slow) for trunk in ("vgg", "conv2d")),
-    *(pytest.param("text", trunk, marks=pytest.mark.slow) for trunk in ("conv1d", "tcn")),
-]
+# The cheapest in the quick tier; the exporter takes seconds for a trunk.
+QUICK = (("text", "bag"), ("image", "mlp"), ("vector", "mlp"))
+
+
+def kinds() -> list[Any]:
+    """Every trunk on every modality it reads."""
+    stems = {trunk: importlib.import_module(f"seedbed.models.{trunk}").STEMS for trunk in available_trunks()}
+    found = [(modality, trunk) for trunk, of in stems.items() for modality in of]
+    assert len(found) >= 15 and set(QUICK) <= set(found)
+    return [pytest.param(*kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in found]
 
 
 def encoder_of(modality: str, trunk: str) -> Encoder:
     facts = facts_of(modality, words())
-    return livened(build_encoder(make_spec(modality, trunk, "nano", facts), facts))
+    # A second layer meets what the first one made of the length.
+    one = make_spec(modality, trunk, "nano", facts)
+    spec = make_spec(modality, trunk, "micro", facts) if one.options.get("depth") == 1 else one
+    return livened(build_encoder(spec, facts))
 
 
 def run(path: Path, **given: torch.Tensor) -> list[np.ndarray]:
@@ -42,7 +48,7 @@ def run(path: Path, **given: torch.Tensor) -> list[np.ndarray]:
     return session.run(None, {name: value.numpy() for name, value in given.items()})
 
 
-@pytest.mark.parametrize(("modality", "trunk"), TRUNKS + SLOW_TRUNKS)
+@pytest.mark.parametrize(("modality", "trunk"), kinds())
 @torch.no_grad()
 def test_encoder_and_classifier(modality: str, trunk: str, tmp_path: Path) -> None:
     encoder = encoder_of(modality, trunk)
