@@ -81,15 +81,17 @@ def export_onnx(module: States | Logits, facts: Facts, path: Path, longest: int 
     try:
         with torch.no_grad(), warnings.catch_warnings(), _quiet("torch.onnx"):
             warnings.simplefilter("ignore")
+            axes = _named(inputs, names) if _recurrent(module) else None
             torch.onnx.export(
                 module,
                 given,
                 path,
-                dynamo=True,
+                dynamo=axes is None,
                 input_names=inputs,
                 output_names=names,
-                dynamic_shapes=shapes,
-                external_data=size >= ONE_FILE_BYTES,
+                dynamic_shapes=None if axes else shapes,
+                dynamic_axes=axes,
+                external_data=axes is None and size >= ONE_FILE_BYTES,
                 verbose=False,
             )
     except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as error:
@@ -99,6 +101,17 @@ def export_onnx(module: States | Logits, facts: Facts, path: Path, longest: int 
             fix="Use --to safetensors.",
         ) from error
     return names
+
+
+def _recurrent(module: nn.Module) -> bool:
+    """Whether it has recurrent layers: the newer exporter writes those for one length only, the older for any."""
+    return any(isinstance(part, nn.RNNBase) for part in module.modules())
+
+
+def _named(inputs: list[str], outputs: list[str]) -> dict[str, dict[int, str]]:
+    """The free axes of texts as the older exporter wants them: of what is as long as the text, two."""
+    both, batch = {0: "batch", 1: "length"}, {0: "batch"}
+    return {name: batch if name in ("pooled", "logits") else both for name in (*inputs, *outputs)}
 
 
 @contextmanager

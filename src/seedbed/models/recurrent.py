@@ -113,5 +113,4 @@ def start_(cell: nn.RNNBase) -> None:
 
 
 def _picked(x_BND: Tensor, places_BN: Tensor) -> Tensor:
-    # Not expand_as: while a graph is traced for export, the output of a recurrent layer has a fixed length.
-    return x_BND.gather(1, places_BN[:, :, None].expand(-1, -1, x_BND.shape[2]))
+    return x_BND.gather(1, places_BN[:, :, None].expand_as(x_BND))
