@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seedbed.verbs.finetune import finetune as finetune
     from seedbed.verbs.plan import plan as plan
     from seedbed.verbs.predict import predict as predict
+    from seedbed.verbs.prepare import prepare as prepare
     from seedbed.verbs.pretrain import pretrain as pretrain
     from seedbed.verbs.prove import prove as prove
     from seedbed.verbs.report import report as report
@@ -37,6 +38,7 @@ VERBS = (
     "run",
     "demo",
     "check",
+    "prepare",
     "plan",
     "pretrain",
     "finetune",

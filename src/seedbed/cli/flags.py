@@ -145,6 +145,12 @@ VERBS = (
         ("data",),
         ("label", "task", *JOB, *TALK),
     ),
+    Verb(
+        "prepare",
+        "Clean, split and encode the data once, for all runs that follow.",
+        ("data",),
+        ("label", "task", *JOB, *TALK),
+    ),
     Verb("plan", "What would be trained, how long and why.", ("data",), ("label", "task", *JOB, *TALK)),
     Verb("pretrain", "Train an encoder without labels.", ("data",), ("label", "task", *JOB, *TALK)),
     Verb(
