@@ -257,9 +257,12 @@ def test_changed_data(shell: Shell, tmp_path: Path) -> None:
     shell.ok(*words)
     before = tree(tmp_path / "r")
     write_csv(data, reviews(45)[3:])
-    told = shell.refused(3, *words)
-    assert "the data changed since this run began" in told and "+5 -3 rows" in told and "another --out" in told
-    assert all(tree(tmp_path / "r")[name] == content for name, content in before.items() if "lock" not in name)
+    told = shell.ok(*words)
+    assert "+5 -3 rows, +2 labels against" in told.out and "this is a new run" in told.out
+    after = tree(tmp_path / "r")
+    assert all(after[name] == content for name, content in before.items() if "lock" not in name)
+    assert len([name for name in after if name.endswith("run.json")]) == 2
+    assert "nothing is done again" in shell.ok(*words).out
 
 
 def test_a_damaged_model_is_named(shell: Shell, texts: Kept, tmp_path: Path) -> None:

@@ -60,6 +60,12 @@ FLAGS: dict[str, Argument] = {
         "--slice",
         metavar="PART",
     ),
+    "remove": _flag(
+        list[str] | None,
+        "Take a row out for good: its key (FILE:ROW), a file of the data, or a text file of keys; may be repeated.",
+        "--remove",
+        metavar="KEY",
+    ),
     "encoder": _flag(str | None, "Reuse the encoder of this run instead of pretraining.", "--from", metavar="RUN"),
     "freeze": _flag(
         list[str] | None,
@@ -149,7 +155,7 @@ VERBS = (
         "prepare",
         "Clean, split and encode the data once, for all runs that follow.",
         ("data",),
-        ("label", "task", *JOB, *TALK),
+        ("label", "task", "remove", *JOB, *TALK),
     ),
     Verb("plan", "What would be trained, how long and why.", ("data",), ("label", "task", *JOB, *TALK)),
     Verb("pretrain", "Train an encoder without labels.", ("data",), ("label", "task", *JOB, *TALK)),

@@ -21,6 +21,7 @@ from seedbed.data.spool import read_long
 from seedbed.data.strings import strings_of
 
 UNREAD = "used without a label: the label is"
+REMOVED = "removed on request"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,13 @@ class Cleaned:
         return label_kind(self.label_kind).lacking(self.labels)
 
 
-def clean(source: Source, settings: Settings, folder: Path | None = None, kind: str = "") -> Cleaned:
+def clean(
+    source: Source,
+    settings: Settings,
+    folder: Path | None = None,
+    kind: str = "",
+    removed: np.ndarray | None = None,
+) -> Cleaned:
     """Decode all rows, set aside what cannot be used, and keep one of each set of equal rows.
 
     Equal are texts that differ in case, compatibility forms or blanks only, and images of the same pixels, whatever
@@ -90,6 +97,7 @@ def clean(source: Source, settings: Settings, folder: Path | None = None, kind: 
         settings: `data.min_chars`, `data.image_size`.
         folder: where rows of long files are kept, and are found again by the same command.
         kind: what the labels are; found from them where it is not said.
+        removed: content hashes of rows that are not to be used, int64.
 
     Raises:
         DataError: no row is left.
@@ -102,6 +110,7 @@ def clean(source: Source, settings: Settings, folder: Path | None = None, kind: 
         seen, texts, work = read_long(source.rows, source.paths, reader, settings, folder)
     else:
         seen, contents = read_held(source.rows, reader, shape, settings)
+    seen = seen if removed is None else _without(seen, removed)
     same = _equal_rows(seen)
     chosen = np.flatnonzero(same == np.arange(len(same)))
     kind = kind or find_kind(seen.labels)
@@ -153,6 +162,15 @@ def require_labels(cleaned: Cleaned) -> None:
         cause="; ".join(told[:3]),
         fix="Name the column that holds them by --label COLUMN, or only pretrain: seedbed pretrain needs no labels.",
     )
+
+
+def _without(seen: Seen, removed: np.ndarray) -> Seen:
+    """The same facts, some rows being excluded."""
+    gone = np.flatnonzero(np.isin(seen.ids.astype(np.int64), removed) & (seen.fates == FATES.index(USED)))
+    fates = seen.fates.copy()
+    fates[gone] = FATES.index(EXCLUDED)
+    reasons, kept = [*seen.reasons, *[REMOVED] * len(gone)], [*seen.kept, *[b""] * len(gone)]
+    return replace(seen, fates=fates, noted=np.concatenate([seen.noted, gone]), reasons=reasons, kept=kept)
 
 
 def _equal_rows(seen: Seen) -> np.ndarray:

@@ -61,6 +61,13 @@ def group_hash(name: str) -> int:
     return int(np.uint64(xxhash.xxh3_64_intdigest(name.encode("utf-8", "surrogatepass"))).astype(np.int64))
 
 
+def splits_of_groups(groups: Sequence[str | None], splits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a ledger keeps of named groups: the hash of each, and the split of its rows."""
+    split_of = {name: code for name, code in zip(groups, splits.tolist(), strict=True) if name and code != OUT}
+    hashes = np.array([group_hash(name) for name in split_of], dtype=np.int64)
+    return hashes, np.array(list(split_of.values()), dtype=np.int8)
+
+
 def assign(cleaned: Cleaned, settings: Settings, seed: int, ledger: Ledger | None = None) -> np.ndarray:
     """The split of every row, int8 codes of SPLITS.
 

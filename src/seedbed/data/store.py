@@ -277,9 +277,11 @@ def prepare(
             return _verified(folder)
     relatives = [load(folder) for folder, manifest in manifests.items() if manifest["lineage"] == lineage]
     ledger = Ledger()
-    for earlier in sorted(relatives, key=lambda one: (one.manifest["generation"], one.dataset_id)):
+    for earlier in sorted(relatives, key=_generation):
         known = earlier.ledger()
         ledger = ledger.extended(known.ids, known.splits)
+    if relatives and (told := changes(max(relatives, key=_generation), cleaned)):
+        say("understood", lines=[f"{told} against the earlier preparation; old rows keep their split"])
     splits = assign(cleaned, settings, settings.seed, ledger)
     if strays := int((splits == OUT).sum()):
         say("warning", text=f"{strays:,} rows are not used: their groups are also in a stricter split.")
@@ -300,6 +302,19 @@ def prepare(
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return _verified(root / dataset_id)
+
+
+def changes(before: Prepared, cleaned: Cleaned) -> str:
+    """What differs from earlier prepared data, such as "+120 -3 rows, +15 labels"; empty where only settings do."""
+    added = int((~np.isin(cleaned.ids, before.ids)).sum())
+    gone = int((~np.isin(before.ids, cleaned.ids)).sum())
+    labels = sum(label is not None for label in cleaned.labels) - len(before.rows(labelled=True))
+    parts = [f"+{added:,} -{gone:,} rows"] if added or gone or labels else []
+    return ", ".join(parts + ([f"{labels:+,} labels"] if labels else []))
+
+
+def _generation(prepared: Prepared) -> tuple[int, str]:
+    return prepared.manifest["generation"], prepared.dataset_id
 
 
 def _verified(folder: Path) -> Prepared:

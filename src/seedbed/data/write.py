@@ -16,7 +16,7 @@ from seedbed.data.encode import encoded, trained_on
 from seedbed.data.facts import TokenCounts, facts_to_json, image_facts, text_facts
 from seedbed.data.labels import label_kind
 from seedbed.data.shards import stamp
-from seedbed.data.split import HELD, TRAIN, Ledger, group_codes
+from seedbed.data.split import HELD, TRAIN, Ledger, group_codes, splits_of_groups
 from seedbed.data.tokenizer import Tokenizer
 
 FORMAT = 1
@@ -79,7 +79,7 @@ def write_dataset(
     index["aside"] = pa.array(cleaned.asides or [""] * len(cleaned), pa.string())
     write_table(folder / "index.arrow", pa.table({**index, "group": group_codes(cleaned.groups), **placed}))
     write_table(folder / "fates.arrow", cleaned.ledger)
-    known = ledger.extended(cleaned.ids, splits)
+    known = ledger.extended(cleaned.ids, splits).extended(*splits_of_groups(cleaned.groups, splits))
     write_table(folder / "splits.arrow", pa.table({"id": known.ids, "split": known.splits}))
     return _write_manifest(folder, cleaned, {**about, **shape})
 

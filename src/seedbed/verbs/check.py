@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from seedbed.core.events import Say, silent
 from seedbed.data.clean import clean
 from seedbed.data.reading import EXCLUDED, QUARANTINED
+from seedbed.data.removed import removed_ids
 from seedbed.data.source import open_source
 from seedbed.verbs.options import Options, Result, kind_of, resolve_options
 
@@ -31,7 +32,7 @@ def check(
     settings = resolve_options(options).settings
     source = open_source(data, settings)
     with TemporaryDirectory() as folder:
-        cleaned = clean(source, settings, Path(folder), kind_of(settings))
+        cleaned = clean(source, settings, Path(folder), kind_of(settings), removed_ids(Path(out) / "data"))
     say("understood", lines=list(cleaned.understood))
     say("counts", **cleaned.counts)
     unlabelled = sum(label is None for label in cleaned.labels)

@@ -6,22 +6,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from seedbed.core.config import Layer, Resolved, dump_toml
 from seedbed.core.device import Machine, configure, detect
-from seedbed.core.errors import DataError, UsageError
+from seedbed.core.errors import UsageError
 from seedbed.core.find import content_of_own
 from seedbed.core.runs import RECORD, Run, environment, fingerprint, open_run, write_atomic
 from seedbed.core.settings import Settings
 from seedbed.core.types import Say
 from seedbed.data.clean import Cleaned, clean
 from seedbed.data.labels import label_kind
+from seedbed.data.removed import removed_ids
 from seedbed.data.source import Source, open_source
-from seedbed.data.store import Prepared, load, prepare
+from seedbed.data.store import Prepared, changes, load, prepare
 from seedbed.data.tokenizer import Tokenizer
 from seedbed.plan.advise import allowed
 from seedbed.report.page import write_report
@@ -80,7 +83,7 @@ def stand(data: Any, out: str | Path, say: Say, options: Options, *planned: Laye
         say("warning", text="Both --minutes and --steps: the steps are exact, the minutes bound everything else.")
     source = open_source(data, settings)
     _keep_apart(source, Path(out))
-    cleaned = clean(source, settings, Path(out) / "data", kind_of(settings))
+    cleaned = clean(source, settings, Path(out) / "data", kind_of(settings), removed_ids(Path(out) / "data"))
     if settings.task == "auto":
         task = label_kind(cleaned.label_kind).TASK
         resolved = resolve_options(options, *planned, ("planner: by the labels", {"task": task}))
@@ -116,7 +119,7 @@ def working(verb: str, ground: Ground, **also: Any) -> Iterator[Run]:
 
     Raises:
         MachineError: another process works in it, or it cannot be written.
-        DataError: the data changed since the command began.
+        DataError: what an earlier run of the same command was made of is damaged.
     """
     run = _open(verb, ground, **also)
     try:
@@ -160,13 +163,18 @@ def _open(verb: str, ground: Ground, **also: Any) -> Run:
     paths = [str(path.resolve()) for path in ground.source.paths] or [content_of(ground.cleaned)]
     key = {"verb": verb, "data": paths, "settings": ground.settings.model_dump(mode="json"), **also}
     own = content_of_own(ground.settings.objective)
-    run = open_run(ground.out, verb, ground.source.name, key | ({"objective_file": own} if own else {}))
+    key |= {"objective_file": own} if own else {}
+    run = open_run(ground.out, verb, ground.source.name, key)
     try:
-        _same_data(run, ground)
+        told = _changed(run, ground)
     except BaseException:
         run.close()
         raise
-    return run
+    if not told:
+        return run
+    run.close()
+    ground.say("understood", lines=[f"{told} against {run.folder}: this is a new run, the other stays as it is"])
+    return open_run(ground.out, verb, ground.source.name, {**key, "content": content_of(ground.cleaned)})
 
 
 def write_start(run: Run, ground: Ground, prepared: Prepared, planned: dict[str, Any]) -> None:
@@ -223,26 +231,19 @@ def _told(run: Run, say: Say) -> Result:
 
 def content_of(cleaned: Cleaned) -> str:
     """Fingerprint of the rows in use: content, label and split."""
-    return fingerprint(
-        {
-            "ids": fingerprint(np.ascontiguousarray(cleaned.ids).tobytes().hex()),
-            "labels": list(cleaned.labels),
-            "splits": list(cleaned.splits),
-        }
-    )
+    numbers: dict[str | None, int] = {}
+    names = chain(cleaned.labels, cleaned.splits)
+    codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int64, 2 * len(cleaned))
+    parts = [xxhash.xxh3_128_hexdigest(np.ascontiguousarray(values).data) for values in (cleaned.ids, codes)]
+    return fingerprint([*parts, list(numbers)])
 
 
-def _same_data(run: Run, ground: Ground) -> None:
+def _changed(run: Run, ground: Ground) -> str:
+    """How the data differ from those this run began with; empty where they do not, or it has not begun."""
     if not (run.folder / "data.json").exists():
-        return
+        return ""
     data = run.read_json("data.json")
     if data["content"] == content_of(ground.cleaned):
-        return
-    before = load(ground.out / "data" / data["folder"])
-    old, new = set(before.ids.tolist()), set(ground.cleaned.ids.tolist())
-    raise DataError(
-        f"{ground.source.name}: the data changed since this run began.",
-        found=f"+{len(new - old)} -{len(old - new)} rows, or other labels or splits, against {run.folder}.",
-        cause="A run is about one fixed set of rows.",
-        fix="Give another --out for a new run, or put the data back as they were.",
-    )
+        return ""
+    told = changes(load(ground.out / "data" / data["folder"]), ground.cleaned) or "other labels or splits"
+    return told if run.status() == "finished" else f"{told} (put the data back to finish it)"

@@ -32,6 +32,7 @@ from seedbed.verbs.drive import Job, Progress, drive
 from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
+from seedbed.verbs.reuse import earlier_encoder, pretraining_key
 
 TIMED_STEPS = 4
 WATCHED_ROWS = 256
@@ -63,12 +64,15 @@ def pretrain(
     with working("pretrain", ground) as run:
         if run.status() == "finished":
             return finished(run, say)
-        plan = settle(ground, prepared, plan, run)
+        key = key_of(ground, prepared, plan)
+        earlier = earlier_encoder(ground.out, key, run)
+        plan = earlier.plan if earlier else settle(ground, prepared, plan, run)
         write_start(run, ground, prepared, plan.to_json())
-        say("plan", plan=plan.to_json(), reasons=list(plan.reasons))
-        trained = train_encoder(ground, prepared, plan, run)
-        save_encoder(run.folder / "model", trained.encoder, prepared, {"objective": plan.objective})
-        return conclude(run, ground, trained.summary(plan))
+        say("plan", plan=plan.to_json(), reasons=[earlier.reason] if earlier else list(plan.reasons))
+        encoder, told = earlier.pair if earlier else train_encoder(ground, prepared, plan, run).pair(plan)
+        save_encoder(run.folder / "model", encoder, prepared, {"objective": plan.objective})
+        run.record(pretraining=key)
+        return conclude(run, ground, told)
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,10 @@ class Trained:
     encoder: Encoder
     progress: Progress
     training: Training
+
+    def pair(self, plan: Plan) -> tuple[Encoder, dict[str, Any]]:
+        """The encoder, and how its training went."""
+        return self.encoder, self.summary(plan)
 
     def summary(self, plan: Plan) -> dict[str, Any]:
         """Main figures for run.json."""
@@ -143,6 +151,12 @@ def pretraining_rows(prepared: Prepared, settings: Settings) -> np.ndarray:
     if settings.data.transductive:
         rows = np.sort(np.concatenate([rows, prepared.rows(split="test"), prepared.rows(split="held")]))
     return rows
+
+
+def key_of(ground: Ground, prepared: Prepared, plan: Plan) -> str:
+    """Fingerprint of the pretraining that a plan, not yet settled, stands for."""
+    rows = [pretraining_rows(prepared, ground.settings), prepared.rows(split="validation")]
+    return pretraining_key(plan, prepared, ground.settings, rows)
 
 
 def train_encoder(

@@ -12,17 +12,18 @@ from typing import Any, Unpack
 from seedbed.core.runs import Run
 from seedbed.core.types import Say, silent
 from seedbed.data.store import Prepared
-from seedbed.models.encoder import make_spec
+from seedbed.models.encoder import Encoder, make_spec
 from seedbed.plan.advise import Plan, advise
 from seedbed.plan.budget import PROVE_SHARE, Proof
 from seedbed.verbs.cells import field_of
 from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
-from seedbed.verbs.pretrain import check_options, planned_machine, profile_of, train_encoder
+from seedbed.verbs.pretrain import check_options, key_of, planned_machine, profile_of, train_encoder
 from seedbed.verbs.pretrain import settle as settle_plan
 from seedbed.verbs.proof import Contest, check_arms, compare, open_contest, price, settle
 from seedbed.verbs.public import identities, open_publics
+from seedbed.verbs.reuse import earlier_encoder
 from seedbed.verbs.start import Start
 from seedbed.verbs.winner import keep_winner
 
@@ -59,35 +60,47 @@ def run(
     with working("run", ground, **identities(publics)) as folder:
         if folder.status() == "finished":
             return finished(folder, say)
-        contest, proof = _priced(ground, prepared, plan, folder, publics)
-        plan = settle_plan(ground, prepared, plan, folder, proof.seconds if proof else 0.0)
+        key = key_of(ground, prepared, plan)
+        earlier = earlier_encoder(ground.out, key, folder)
+        share = SPENT_SHARE if earlier else PROVE_SHARE
+        contest, proof = _priced(ground, prepared, plan, folder, publics, share)
+        prove_s = proof.seconds if proof else 0.0
+        plan = earlier.plan if earlier else settle_plan(ground, prepared, plan, folder, prove_s)
         write_start(folder, ground, prepared, plan.to_json())
-        say("plan", plan=plan.to_json(), reasons=[*plan.reasons, *(proof.reasons if proof else ())])
-        deadline = ground.deadline(SPENT_SHARE)
-        if deadline is not None and proof is not None:
-            deadline -= proof.seconds
-        trained = train_encoder(ground, prepared, plan, folder, deadline=deadline)
+        reasons = [earlier.reason] if earlier else list(plan.reasons)
+        say("plan", plan=plan.to_json(), reasons=[*reasons, *(proof.reasons if proof else ())])
+        encoder, told = earlier.pair if earlier else _trained(ground, prepared, plan, folder, prove_s)
         about = {"objective": plan.objective}
-        save_encoder(folder.folder / "encoder", trained.encoder, prepared, about)
+        save_encoder(folder.folder / "encoder", encoder, prepared, about)
+        folder.record(pretraining=key)
         if contest is None or proof is None:
-            save_encoder(folder.folder / "model", trained.encoder, prepared, about)
-            return conclude(folder, ground, trained.summary(plan) | {"verdict": _unproven(ground)})
-        judged = compare(contest, proof, trained.encoder)
+            save_encoder(folder.folder / "model", encoder, prepared, about)
+            return conclude(folder, ground, told | {"verdict": _unproven(ground)})
+        judged = compare(contest, proof, encoder)
         kept = keep_winner(contest, judged, folder.folder / "model")
-        return conclude(folder, ground, trained.summary(plan) | judged.summary() | kept)
+        return conclude(folder, ground, told | judged.summary() | kept)
+
+
+def _trained(
+    ground: Ground, prepared: Prepared, plan: Plan, folder: Run, prove_s: float
+) -> tuple[Encoder, dict[str, Any]]:
+    """An encoder pretrained in the time that the comparison leaves, and how that went."""
+    deadline = ground.deadline(SPENT_SHARE)
+    deadline = None if deadline is None else deadline - prove_s
+    return train_encoder(ground, prepared, plan, folder, deadline=deadline).pair(plan)
 
 
 def _priced(
-    ground: Ground, prepared: Prepared, plan: Plan, folder: Run, publics: Sequence[Start]
+    ground: Ground, prepared: Prepared, plan: Plan, folder: Run, publics: Sequence[Start], share: float
 ) -> tuple[Contest, Proof] | tuple[None, None]:
-    """The comparison that will follow, priced by its first answers; nothing when labels are missing."""
+    """The comparison that will follow in a share of the time, priced by its first answers; nothing without labels."""
     if ground.cleaned.lacking:
         return None, None
     machine = planned_machine(plan, ground)
     spec = make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts)
     contest = open_contest(field_of(prepared, ground.settings), spec, ground, machine, folder, publics)
     seconds = math.inf if plan.seconds is None else plan.seconds
-    return contest, settle(contest, price(contest), PROVE_SHARE * seconds, time.monotonic() - ground.started)
+    return contest, settle(contest, price(contest), share * seconds, time.monotonic() - ground.started)
 
 
 def _unproven(ground: Ground) -> dict[str, Any]:
