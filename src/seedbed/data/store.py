@@ -276,10 +276,7 @@ def prepare(
         if manifest["inputs"] == inputs:
             return _verified(folder)
     relatives = [load(folder) for folder, manifest in manifests.items() if manifest["lineage"] == lineage]
-    ledger = Ledger()
-    for earlier in sorted(relatives, key=_generation):
-        known = earlier.ledger()
-        ledger = ledger.extended(known.ids, known.splits)
+    ledger = _joint_ledger(relatives)
     if relatives and (told := changes(max(relatives, key=_generation), cleaned)):
         say("understood", lines=[f"{told} against the earlier preparation; old rows keep their split"])
     splits = assign(cleaned, settings, settings.seed, ledger)
@@ -311,6 +308,15 @@ def changes(before: Prepared, cleaned: Cleaned) -> str:
     labels = sum(label is not None for label in cleaned.labels) - len(before.rows(labelled=True))
     parts = [f"+{added:,} -{gone:,} rows"] if added or gone or labels else []
     return ", ".join(parts + ([f"{labels:+,} labels"] if labels else []))
+
+
+def _joint_ledger(relatives: list[Prepared]) -> Ledger:
+    """The splits of all earlier versions of some data, the oldest first."""
+    ledger = Ledger()
+    for earlier in sorted(relatives, key=_generation):
+        known = earlier.ledger()
+        ledger = ledger.extended(known.ids, known.splits)
+    return ledger
 
 
 def _generation(prepared: Prepared) -> tuple[int, str]:
