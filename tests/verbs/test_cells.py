@@ -38,6 +38,23 @@ def test_fewer_items_are_drawn_by_content_and_not_the_first_rows(prepared: Prepa
     assert field.with_items(60) is field
 
 
+def test_labels_that_came_later_are_learnt_from_in_every_fold_and_never_scored(tmp_path: Path) -> None:
+    rows, out = reviews(200), tmp_path / "out"
+    texts = [text for text, _ in rows]
+
+    def labelled(count: int) -> Prepared:
+        labels = [label if row < count else None for row, (_, label) in enumerate(rows)]
+        return prepare(cleaned_of(texts, labels), settings_with(validation_share=0.0), "word", out, silent)
+
+    before, after = field_of(labelled(40), Settings()), field_of(labelled(70), Settings())
+    assert len(before.pool) == 40 and not len(before.also)
+    assert np.array_equal(after.items, before.items) and after.also.tolist() == list(range(40, 70))
+    assert after.most() == before.most() + 30
+    for cell in after.cells(after.most(), 2):
+        assert set(after.also.tolist()) <= set(cell.train.tolist()) and not set(cell.train.tolist()) & set(cell.test)
+    assert all(len(cell.train) == 20 for cell in after.cells(20, 1))
+
+
 def test_a_damaged_answer_is_said_and_not_used(tmp_path: Path) -> None:
     run, told = Run(tmp_path), []
     cell = Cell(4, 0, 0, np.arange(4), np.arange(4, 7))

@@ -122,9 +122,7 @@ def clean(
     counts["total"] = len(source.rows) + len(source.quarantined)
     assert sum(counts[name] for name in FATES) == counts["total"] and counts[USED] == len(chosen), "a row was lost"
     if not len(chosen):
-        where = ", ".join(map(str, source.paths)) or f"the {source.name}"
-        lines = (line for batch in ledger.to_batches(max_chunksize=1000) for line in batch.to_pylist())
-        raise nothing_left(where, (Quarantined(line["key"], line["reason"]) for line in lines))
+        raise _nothing_left(source, ledger)
     understood = [*source.understood, *([told] if told else []), *said, *_remarks(ledger)]
     places = chosen.tolist()
     return Cleaned(
@@ -162,6 +160,12 @@ def require_labels(cleaned: Cleaned) -> None:
         cause="; ".join(told[:3]),
         fix="Name the column that holds them by --label COLUMN, or only pretrain: seedbed pretrain needs no labels.",
     )
+
+
+def _nothing_left(source: Source, ledger: pa.Table) -> DataError:
+    where = ", ".join(map(str, source.paths)) or f"the {source.name}"
+    lines = (line for batch in ledger.to_batches(max_chunksize=1000) for line in batch.to_pylist())
+    return nothing_left(where, (Quarantined(line["key"], line["reason"]) for line in lines))
 
 
 def _without(seen: Seen, removed: np.ndarray) -> Seen:

@@ -52,8 +52,11 @@ class Ledger:
 def group_codes(groups: Sequence[str | None]) -> np.ndarray:
     """A number per group, int64 (rows,): the row where it first occurs; rows without a group are their own."""
     known: dict[str, int] = {}
-    codes = [at if name is None else known.setdefault(name, at) for at, name in enumerate(groups)]
-    return np.asarray(codes, dtype=np.int64)
+    codes = np.arange(len(groups))
+    for at, name in enumerate(groups):
+        if name is not None:
+            codes[at] = known.setdefault(name, at)
+    return codes
 
 
 def group_hash(name: str) -> int:

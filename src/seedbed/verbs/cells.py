@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import xxhash
@@ -56,6 +56,8 @@ class Field:
         pool: labelled rows to draw from.
         items: rows scored, in the order of all tables of answers.
         num_folds: 0 with a test set, else folds over the pool, which is then the items too.
+        also: with folds, labelled rows that were pretrained on, for their labels came later: all folds may learn from
+            them, none is scored on them.
     """
 
     prepared: Prepared
@@ -63,6 +65,7 @@ class Field:
     items: np.ndarray
     num_folds: int
     seed: int
+    also: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def ladder(self, wanted: Sequence[int]) -> tuple[int, ...]:
         """Label counts to compare at, ascending.
@@ -75,7 +78,7 @@ class Field:
             if max(wanted) > most:
                 raise DataError(
                     f"A comparison at {max(wanted)} labels needs more labels than there are.",
-                    found=f"{len(self.pool)} labelled rows for training"
+                    found=f"{len(self.pool) + len(self.also)} labelled rows for training"
                     + (f", of which {most} in {self.num_folds} folds" if self.num_folds else "")
                     + ".",
                     fix=f"Ask for at most {most}: --labels {most}.",
@@ -89,7 +92,7 @@ class Field:
         """The most labels a draw can have."""
         if not self.num_folds:
             return len(self.pool)
-        return len(self.pool) - math.ceil(len(self.pool) / self.num_folds)
+        return len(self.pool) - math.ceil(len(self.pool) / self.num_folds) + len(self.also)
 
     def cells(self, n_labels: int, draws: int) -> list[Cell]:
         """All fits at one label count, draw by draw."""
@@ -128,6 +131,7 @@ class Field:
             learn, answer = self.pool[fold_of != part], self.pool[fold_of == part]
             if not len(learn) or not len(answer):
                 continue
+            learn = np.sort(np.concatenate([learn, self.also]))
             if n_labels < len(learn):
                 learn = self._subset(learn, n_labels, draw)
             made.append(Cell(n_labels, draw, part, learn, answer))
@@ -144,7 +148,8 @@ def field_of(prepared: Prepared, settings: Settings) -> Field:
     if len(held):
         # More folds than pairs of labels would leave some with nothing to answer for.
         num_folds = max(min(settings.data.folds, len(held) // 2), 2)
-        return Field(prepared, held, held, num_folds, settings.seed)
+        also = prepared.rows(split="train", labelled=True)
+        return Field(prepared, held, held, num_folds, settings.seed, also)
     pool, test = prepared.rows(split="train", labelled=True), prepared.rows(split="test", labelled=True)
     if not len(pool) or not len(test):
         raise DataError(
