@@ -114,12 +114,10 @@ def clean(
     same = _equal_rows(seen)
     chosen = np.flatnonzero(same == np.arange(len(same)))
     kind = kind or find_kind(seen.labels)
-    labels, notes, said = _labels_of(seen, same, kind)
+    labels, notes, said = _labels_of(seen, same, chosen, kind)
     fates = np.where((same >= 0) & (same != np.arange(len(same))), FATES.index(DUPLICATE), seen.fates)
     ledger = _ledger(seen, fates, same, notes, source.quarantined)
-    counts = dict(zip(FATES, np.bincount(fates, minlength=len(FATES)).tolist(), strict=True))
-    counts[QUARANTINED] += len(source.quarantined)
-    counts["total"] = len(source.rows) + len(source.quarantined)
+    counts = _counted(fates, source)
     assert sum(counts[name] for name in FATES) == counts["total"] and counts[USED] == len(chosen), "a row was lost"
     if not len(chosen):
         raise _nothing_left(source, ledger)
@@ -132,7 +130,7 @@ def clean(
         understood=understood,
         ids=seen.ids[chosen].astype(np.int64),
         keys=seen.keys.take(pa.array(chosen)).to_pylist() if texts is None else strings_of(seen.keys).pick(chosen),
-        labels=list(labels.values()),
+        labels=labels,
         splits=[seen.splits[place] for place in places],
         groups=[seen.groups[place] for place in places],
         asides=[seen.asides[place] for place in places],
@@ -160,6 +158,13 @@ def require_labels(cleaned: Cleaned) -> None:
         cause="; ".join(told[:3]),
         fix="Name the column that holds them by --label COLUMN, or only pretrain: seedbed pretrain needs no labels.",
     )
+
+
+def _counted(fates: np.ndarray, source: Source) -> dict[str, int]:
+    counts = dict(zip(FATES, np.bincount(fates, minlength=len(FATES)).tolist(), strict=True))
+    counts[QUARANTINED] += len(source.quarantined)
+    counts["total"] = len(source.rows) + len(source.quarantined)
+    return counts
 
 
 def _nothing_left(source: Source, ledger: pa.Table) -> DataError:
@@ -190,18 +195,23 @@ def _equal_rows(seen: Seen) -> np.ndarray:
     return same
 
 
-def _labels_of(seen: Seen, same: np.ndarray, kind: str) -> tuple[dict[int, str | None], dict[int, str], list[str]]:
-    """The labels of the rows that stay, by place; what is to be noted of rows; and sentences for the user.
+def _labels_of(
+    seen: Seen, same: np.ndarray, chosen: np.ndarray, kind: str
+) -> tuple[list[str | None], dict[int, str], list[str]]:
+    """The labels of the rows that stay; what is to be noted of rows, by place; and sentences for the user.
 
     Which of equal rows stays was settled by labels as they stand, when contents were kept.
     """
     read, notes = read_labels(seen.labels, label_kind(kind))
     seen = replace(seen, labels=read)
     notes |= dict(zip(seen.noted.tolist(), seen.reasons, strict=True))
-    labels = {place: read[place] for place in np.flatnonzero(same == np.arange(len(same))).tolist()}
-    labels |= dict.fromkeys(_conflicts(seen, same, notes))
-    settled = label_kind(kind).settle(labels)
-    return labels | settled.labels, notes | settled.reasons, settled.understood
+    changed: dict[int, str | None] = dict.fromkeys(_conflicts(seen, same, notes))
+    places = chosen.tolist()
+    settled = label_kind(kind).settle(
+        {place: read[place] for place in places if read[place] is not None and place not in changed}
+    )
+    changed |= settled.labels
+    return [changed.get(place, read[place]) for place in places], notes | settled.reasons, settled.understood
 
 
 def _conflicts(seen: Seen, same: np.ndarray, notes: dict[int, str]) -> list[int]:
