@@ -80,11 +80,7 @@ class Cleaned:
 
 
 def clean(
-    source: Source,
-    settings: Settings,
-    folder: Path | None = None,
-    kind: str = "",
-    removed: np.ndarray | None = None,
+    source: Source, settings: Settings, folder: Path | None = None, kind: str = "", removed: np.ndarray | None = None
 ) -> Cleaned:
     """Decode all rows, set aside what cannot be used, and keep one of each set of equal rows.
 
