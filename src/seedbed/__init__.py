@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from seedbed.verbs.config import config as config
     from seedbed.verbs.demo import demo as demo
     from seedbed.verbs.doctor import doctor as doctor
+    from seedbed.verbs.embed import embed as embed
     from seedbed.verbs.evaluate import evaluate as evaluate
     from seedbed.verbs.export import export as export
     from seedbed.verbs.finetune import finetune as finetune
@@ -46,6 +47,7 @@ VERBS = (
     "prove",
     "predict",
     "suggest",
+    "embed",
     "report",
     "export",
     "runs",

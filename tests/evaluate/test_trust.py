@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
-from seedbed.evaluate.trust import LEAST_HELD, SKETCH, Trust, fit_trust, sketch, tempered
+from seedbed.core.errors import DataError
+from seedbed.evaluate.scoring import scoring
+from seedbed.evaluate.trust import LEAST_HELD, SKETCH, Trust, fit_trust, load_trust, save_trust, sketch
 
 
 def answers(sharper: float, count: int = 4000, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +45,44 @@ def test_few_held_out_answers_change_nothing() -> None:
 
 
 def test_a_certain_answer_stays_finite() -> None:
-    assert np.isfinite(tempered(np.array([[1.0, 0.0]]), 0.05)).all()
+    assert np.isfinite(scoring("class").tempered(np.array([[1.0, 0.0]]), 0.05)).all()
+    assert np.isfinite(scoring("set").tempered(np.array([[1.0, 0.0]]), 0.05)).all()
+
+
+@pytest.mark.parametrize("sharper", [0.5, 3.0])
+def test_sets_of_names_have_a_temperature_too(sharper: float) -> None:
+    draw = np.random.default_rng(0)
+    logits_IC = draw.normal(0.0, 1.5, (3000, 3))
+    targets = (draw.random((3000, 3)) < expit(logits_IC)).astype(np.int8)
+    trust = fit_trust(expit(logits_IC * sharper), targets, np.eye(8))
+    assert trust.kind == "set" and trust.temperature == pytest.approx(sharper, rel=0.08)
+    calibrated = trust.calibrated(expit(logits_IC * sharper))
+    assert np.array_equal(calibrated > 0.5, logits_IC > 0)
+
+
+def test_numbers_have_a_margin_that_covers_nine_in_ten() -> None:
+    draw = np.random.default_rng(0)
+    truth, answers = draw.normal(size=600), draw.normal(size=(600, 1))
+    trust = fit_trust(answers[:300], truth[:300], np.eye(8))
+    assert trust.kind == "number" and trust.temperature == 1.0
+    covered = (np.abs(answers[300:, 0] - truth[300:]) <= trust.margin).mean()
+    assert 0.85 <= covered <= 0.95
+    assert np.array_equal(trust.calibrated(answers), answers)
+
+
+def test_it_is_written_and_read_to_the_bit_and_damage_is_seen(tmp_path: Path) -> None:
+    probs_IC, truth_I = answers(3.0, 100)
+    trust = fit_trust(probs_IC, truth_I, np.random.default_rng(0).normal(size=(50, 8)))
+    assert load_trust(tmp_path) is None
+    save_trust(tmp_path, trust)
+    read = load_trust(tmp_path)
+    assert read is not None and read.about() == trust.about() and np.array_equal(read.reference_ID, trust.reference_ID)
+    weights = tmp_path / "trust" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        load_trust(tmp_path)
 
 
 def cloud(draw: np.random.Generator, centre: np.ndarray, count: int) -> np.ndarray:

@@ -30,7 +30,7 @@ ARGUMENTS: dict[str, Argument] = {
     "runs_action": _argument(str, "list, show RUN, diff RUN RUN, or gc (clear what nothing needs).", "[ACTION]"),
     "config_action": _argument(str, "show, init (a file to begin with), or schema.", "[ACTION]"),
     "places": _argument(list[str], "Run folders.", "[RUN]..."),
-    "inputs": _argument(list[str], "Files, folders, or texts to answer for.", "INPUT..."),
+    "inputs": _argument(list[str], "Files, folders or texts; - for the lines of standard input.", "INPUT..."),
 }
 
 HOW = "How"
@@ -83,6 +83,9 @@ FLAGS: dict[str, Argument] = {
     "to_file": _flag(str | None, "Write the answers to a .csv, .jsonl or .parquet file.", "--to", metavar="FILE"),
     "to_rows": _flag(str | None, "Write the rows to a .csv, .jsonl or .parquet file.", "--to", "--out", metavar="FILE"),
     "count": _flag(int | None, "How many rows. Default: 50.", "--count"),
+    "abstain": _flag(
+        float | None, "Give no label where the confidence is below this probability.", "--abstain", metavar="P"
+    ),
     "to_format": _flag(
         str,
         "What to write: hf (Hugging Face), onnx, safetensors, or tensorboard (the log).",
@@ -185,7 +188,7 @@ VERBS = (
         "predict",
         "Answer for new files or texts.",
         ("run", "inputs"),
-        ("to_file", "threads", "config", "set", *TALK),
+        ("to_file", "abstain", "threads", "config", "set", *TALK),
         ANSWERING,
     ),
     Verb(
@@ -194,6 +197,13 @@ VERBS = (
         ("run", "data"),
         ("count", "to_rows", "label", "seed", "threads", "config", "set", *TALK),
         ENCODING,
+    ),
+    Verb(
+        "embed",
+        "Vectors of new files or texts, from the pretrained encoder.",
+        ("run", "inputs"),
+        ("to_file", "threads", "config", "set", *TALK),
+        TRAINED,
     ),
     Verb("report", "Write the report of a run again.", ("run",), TALK),
     Verb("export", "Write the encoder for use elsewhere.", ("run",), ("to_format", "out_folder", *TALK), TRAINED),

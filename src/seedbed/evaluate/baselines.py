@@ -61,6 +61,11 @@ class ClassicModel:
     rendering: State
     learnt: State
 
+    def features(self, contents: Sequence[str | np.ndarray]) -> Features:
+        """What the arm sees in texts or uint8 images, (I, F), dense or sparse."""
+        raw = np.stack(contents) if isinstance(contents[0], np.ndarray) else contents
+        return arm_module(self.name).render(self.rendering, raw)
+
     def answers(self, contents: Sequence[str | np.ndarray]) -> np.ndarray:
         """Answers for texts or uint8 images (channels, height, width), float64 (I, C)."""
         raw = np.stack(contents) if isinstance(contents[0], np.ndarray) else contents

@@ -115,6 +115,11 @@ def _range(values: np.ndarray) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def tempered(answers: np.ndarray, temperature: float) -> np.ndarray:
+    """A number has no probability to temper."""
+    return answers
+
+
 def told(answer_C: np.ndarray, names: Sequence[str]) -> Told:
     """The number."""
     return Told(float(answer_C[0]), None, {})

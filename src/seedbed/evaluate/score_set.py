@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from seedbed.evaluate.linear import ENOUGH, FIXED_STRENGTH, STRENGTHS, Features, Linear
@@ -139,6 +140,12 @@ def parts(targets: np.ndarray, names: Sequence[str]) -> list[tuple[str, np.ndarr
     empty_I = (targets != 1).all(axis=1)
     found = [(name, targets[:, index] == 1) for index, name in enumerate(names)]
     return [*found, ("none", empty_I)] if empty_I.any() else found
+
+
+def tempered(answers: np.ndarray, temperature: float) -> np.ndarray:
+    """Nearer to a half above 1, farther from it below; none crosses it."""
+    found: np.ndarray = expit(logit(np.clip(answers, LEAST, 1 - LEAST)) / temperature)
+    return found
 
 
 def told(answer_C: np.ndarray, names: Sequence[str]) -> Told:

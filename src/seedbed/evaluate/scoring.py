@@ -113,6 +113,12 @@ class Scoring(Protocol):
     def parts(self, targets: np.ndarray, names: Sequence[str]) -> list[tuple[str, np.ndarray]]:
         """Items of like labels: what they share, and which they are, bool (I,)."""
 
+    def tempered(self, answers: np.ndarray, temperature: float) -> np.ndarray:
+        """Answers (I, C) with the logits of their probabilities divided by a temperature; numbers as they are.
+
+        Source: Guo et al. 2017, On calibration of modern neural networks, section 4.2.
+        """
+
     def told(self, answer_C: np.ndarray, names: Sequence[str]) -> Told:
         """An answer in words."""
 

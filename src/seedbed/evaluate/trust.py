@@ -1,99 +1,125 @@
 """How far an answer can be trusted: probabilities that mean what they say, and a sense of what was never seen.
 
-trust = fit_trust(probs_IC, truth_I, x)        # answers for labels held out, features of training rows
-trust.calibrated(probs_IC)                     # the same answers, as sure as they have turned out right
+trust = fit_trust(answers_IC, targets, x)      # answers for labels held out, features of training rows
+trust.calibrated(answers_IC)                   # the same answers, as sure as they have turned out right
 trust.unlike(x)                                # True for rows farther from all training rows than those from another
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from scipy.optimize import minimize_scalar
-from scipy.special import softmax
 
 from seedbed.evaluate.linear import Features
+from seedbed.evaluate.scoring import scoring, scoring_of
+from seedbed.models.folder import read_manifest, read_tensors, write_folder
 
+FOLDER, REFERENCE = "trust", "reference"
 SKETCH = 256
 NEIGHBOUR = 5
 USUAL = 0.99
 MOST_REFERENCES = 1000
 LEAST_HELD = 20  # held-out answers; fewer would make the temperature a matter of luck
 COOLEST, HOTTEST = 0.05, 20.0
+COVERED = 0.9  # of held-out numbers lie within the margin
 TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What was learnt of a model's answers; written beside it.
+    """What was learnt of a model's answers; kept beside it.
 
     Attributes:
+        kind: of the labels.
         temperature: divides the logits; above 1 the model was too sure of itself.
+        margin: nine in ten held-out numbers were within this of the answer; 0 for probabilities.
         held: answers for held-out labels it was fitted to; 0 where there were too few.
+        limit: cosine distance to the fifth nearest reference that one in a hundred training rows exceeds.
         reference_ID: sketched unit features of training rows, float32.
-        limit: cosine distance to the fifth nearest of them that one in a hundred training rows exceeds.
     """
 
+    kind: str
     temperature: float
+    margin: float
     held: int
-    reference_ID: np.ndarray
     limit: float
+    reference_ID: np.ndarray
 
-    def calibrated(self, probs_IC: np.ndarray) -> np.ndarray:
-        """Probabilities softened or sharpened by the temperature; the order of the classes stays."""
-        return tempered(probs_IC, self.temperature)
-
-    def distance(self, x: Features) -> np.ndarray:
-        """Cosine distance of rows to their fifth nearest training row, float64 (I,), 0 to 2."""
-        return _distances(sketch(x), self.reference_ID, min(NEIGHBOUR, len(self.reference_ID)) - 1)
+    def calibrated(self, answers_IC: np.ndarray) -> np.ndarray:
+        """Answers softened or sharpened by the temperature; what they say stays."""
+        return scoring(self.kind).tempered(answers_IC, self.temperature)
 
     def unlike(self, x: Features) -> np.ndarray:
         """Whether rows lie farther out than nearly all training rows do, bool (I,)."""
-        return self.distance(x) > self.limit
+        return _distances(sketch(x), self.reference_ID) > self.limit
 
-    def told(self) -> dict[str, Any]:
-        """The figures for people and for the manifest."""
-        return {"temperature": self.temperature, "held": self.held, "limit": self.limit}
+    def about(self) -> dict[str, Any]:
+        """All but the reference, JSON-able."""
+        return {name: value for name, value in vars(self).items() if name != "reference_ID"}
 
 
-def fit_trust(probs_IC: np.ndarray, truth_I: np.ndarray, x: Features) -> Trust:
+def fit_trust(answers_IC: np.ndarray, targets: np.ndarray, x: Features) -> Trust:
     """Learn from answers for labels the model had not seen, and from the features of training rows.
 
     Args:
-        probs_IC: of held-out rows.
-        truth_I: their classes.
-        x: features of training rows, dense or sparse.
+        answers_IC: for held-out rows.
+        targets: of those rows, as the data hold them: their kind decides what is learnt.
+        x: features of training rows, dense or sparse, at least one row.
+
+    Source: for numbers, Lei et al. 2018, Distribution-free predictive inference for regression (split conformal).
     """
-    held = len(truth_I)
-    temperature = _temperature(probs_IC, truth_I) if held >= LEAST_HELD else 1.0
+    scored = scoring_of(targets)
+    held = len(targets) if len(targets) >= LEAST_HELD else 0
+    numbers = scored.KIND == "number"
+    margin = temperature = 0.0
+    if held and numbers:
+        error_I = np.sort(np.abs(answers_IC[:, 0] - targets))
+        margin = float(error_I[min(int(np.ceil(COVERED * (held + 1))), held) - 1])
+    elif held:
+        temperature = _temperature(answers_IC, targets)
     every = np.linspace(0, x.shape[0] - 1, min(x.shape[0], MOST_REFERENCES)).astype(np.int64)
     reference_ID = sketch(x[every])
-    # Leaving each row out of its own neighbours: the first is itself.
-    own = _distances(reference_ID, reference_ID, min(NEIGHBOUR, len(reference_ID) - 1))
-    return Trust(temperature, held if held >= LEAST_HELD else 0, reference_ID, float(np.quantile(own, USUAL)))
+    # The nearest of a reference row is itself, so its limit is one neighbour short: on the side of fewer alarms.
+    limit = float(np.quantile(_distances(reference_ID, reference_ID), USUAL))
+    return Trust(scored.KIND, temperature or 1.0, margin, held, limit, reference_ID)
 
 
-def tempered(probs_IC: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities of the logits divided by a temperature.
+def save_trust(folder: Path, trust: Trust) -> None:
+    """Write it into a model folder, hashed like everything there.
 
-    Source: Guo et al. 2017, On calibration of modern neural networks, section 4.2.
+    Raises:
+        MachineError: no room or no permission.
     """
-    found: np.ndarray = softmax(np.log(np.clip(probs_IC, TINY, None)) / temperature, axis=1)
-    return found
+    write_folder(folder / FOLDER, {REFERENCE: torch.from_numpy(trust.reference_ID)}, {"trust": trust.about()})
 
 
-def _temperature(probs_IC: np.ndarray, truth_I: np.ndarray) -> float:
-    """The one with the least log-loss on held-out answers."""
+def load_trust(folder: Path) -> Trust | None:
+    """The trust of a model folder, verified; None for a model that was kept without.
 
-    def nats(log_temperature: float) -> float:
-        p_I = tempered(probs_IC, float(np.exp(log_temperature)))[np.arange(len(truth_I)), truth_I]
-        return -float(np.log(np.clip(p_I, 1e-6, None)).mean())
+    Raises:
+        DataError: it is damaged.
+    """
+    if not (folder / FOLDER).is_dir():
+        return None
+    manifest = read_manifest(folder / FOLDER)
+    return Trust(**manifest["trust"], reference_ID=read_tensors(folder / FOLDER, manifest)[REFERENCE].numpy())
 
-    bounds = (np.log(COOLEST), np.log(HOTTEST))
-    return float(np.exp(minimize_scalar(nats, bounds=bounds, method="bounded").x))
+
+def _temperature(answers_IC: np.ndarray, targets: np.ndarray) -> float:
+    """The one with the least loss on held-out answers."""
+    scored = scoring_of(targets)
+
+    def loss(log_temperature: float) -> float:
+        return float(scored.losses(scored.tempered(answers_IC, float(np.exp(log_temperature))), targets).mean())
+
+    bounds = (float(np.log(COOLEST)), float(np.log(HOTTEST)))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
 def sketch(x: Features) -> np.ndarray:
@@ -103,6 +129,8 @@ def sketch(x: Features) -> np.ndarray:
 
     Source: Charikar et al. 2002, Finding frequent items in data streams (count sketch).
     """
+    if x.ndim > 2:
+        x = x.reshape(len(x), -1)
     wide = x.shape[1]
     if wide > SKETCH:
         draw = np.random.default_rng(0)
@@ -113,6 +141,8 @@ def sketch(x: Features) -> np.ndarray:
     return (dense / np.maximum(np.linalg.norm(dense, axis=1, keepdims=True), TINY)).astype(np.float32)
 
 
-def _distances(x_ID: np.ndarray, reference_ID: np.ndarray, rank: int) -> np.ndarray:
+def _distances(x_ID: np.ndarray, reference_ID: np.ndarray) -> np.ndarray:
+    """Cosine distance of rows to their fifth nearest reference, float64 (I,), 0 to 2."""
+    rank = min(NEIGHBOUR, len(reference_ID)) - 1
     near = np.asarray(x_ID @ reference_ID.T, dtype=np.float64)
-    return 1.0 - -np.partition(-near, rank, axis=1)[:, rank]
+    return 1.0 + np.partition(-near, rank, axis=1)[:, rank]

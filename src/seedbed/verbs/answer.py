@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +15,12 @@ from seedbed.core.device import Machine
 from seedbed.core.settings import Settings
 from seedbed.core.types import EVALUATION_EPOCH, NO_LABEL, Batch, Facts
 from seedbed.data.rows import Row, Unreadable
+from seedbed.data.store import Prepared
 from seedbed.evaluate.kept import is_classic, load_classic
+from seedbed.evaluate.linear import Features
 from seedbed.evaluate.probes import pool_batches
 from seedbed.evaluate.stacking import together
+from seedbed.evaluate.trust import MOST_REFERENCES, Trust, fit_trust, load_trust, save_trust
 from seedbed.train.state import Training
 from seedbed.verbs.arms import read_length
 from seedbed.verbs.extra_arms import BESIDE
@@ -36,12 +39,16 @@ class Answerer:
     Attributes:
         facts: of the data it learnt from, with its classes.
         answer: cleaned texts or images of the working shape -> answers, float64 (I, C); see Task.answers.
+        features: the same contents -> what the model sees in them, (I, F), dense or sparse.
         images: settings of the data by which images get that shape.
+        trust: how far its answers can be trusted, by which they are calibrated; None where that was not learnt.
     """
 
     facts: Facts
     answer: Callable[[Contents], np.ndarray]
+    features: Callable[[Contents], Features]
     images: Mapping[str, Any]
+    trust: Trust | None = None
 
 
 def load_answerer(folder: Path, machine: Machine) -> Answerer:
@@ -50,43 +57,99 @@ def load_answerer(folder: Path, machine: Machine) -> Answerer:
     Raises:
         DataError: something is missing or damaged, or the folder holds an encoder alone.
     """
+    trust = load_trust(folder)
+    plain = _plain_answerer(folder, machine)
+    if trust is None:
+        return plain
+    return replace(plain, answer=lambda contents: trust.calibrated(plain.answer(contents)), trust=trust)
+
+
+def _plain_answerer(folder: Path, machine: Machine) -> Answerer:
     if is_classic(folder):
         classic, facts, extra = load_classic(folder)
-        return Answerer(facts, classic.answers, extra.get("images", {}))
+        return Answerer(facts, classic.answers, classic.features, extra.get("images", {}))
     model = load_model(folder)
     training, images = require_network(model, folder), model.extra.get("images", {})
+
+    def alone(contents: Contents) -> np.ndarray:
+        return _answers(model, training, contents, machine)
+
+    def look(contents: Contents) -> np.ndarray:
+        return pool_contents(model, contents, machine)
+
     if not (folder / BESIDE).exists():
-        return Answerer(model.facts, lambda contents: _answers(model, training, contents, machine), images)
+        return Answerer(model.facts, alone, look, images)
     beside = load_classic(folder / BESIDE)[0]
 
     def both(contents: Contents) -> np.ndarray:
-        return together(_answers(model, training, contents, machine), beside.answers(contents))
+        return together(alone(contents), beside.answers(contents))
 
-    return Answerer(model.facts, both, images)
+    return Answerer(model.facts, both, look, images)
+
+
+def learn_trust(
+    folder: Path, answers_IC: np.ndarray, held: np.ndarray, prepared: Prepared, machine: Machine
+) -> dict[str, Any]:
+    """Learn how far a model that has just been kept can be trusted, and write that beside it.
+
+    Args:
+        folder: of the model.
+        answers_IC: of a model like it, for rows whose labels it had not seen; may be none.
+        held: those rows.
+        prepared: the data: their training rows are what has been seen.
+        machine: what features are computed on.
+
+    Returns: what was learnt, for the summary.
+    """
+    rows = prepared.rows(split=("train", "validation", "held"))
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_REFERENCES)).astype(np.int64)]
+    features = _plain_answerer(folder, machine).features
+    trust = fit_trust(answers_IC, prepared.labels[held], features(list(prepared.raw(rows))))
+    save_trust(folder, trust)
+    return trust.about()
+
+
+class Read(NamedTuple):
+    """Rows as they were read.
+
+    Attributes:
+        contents: of those that can be read, decoded as in training.
+        reasons: of every row, why it cannot be read; "" where it can.
+    """
+
+    contents: list[str | np.ndarray]
+    reasons: list[str]
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values of the rows that could be read (I, ...) as values of all rows, nan where there is none."""
+        readable = np.array([not reason for reason in self.reasons], bool)
+        every = np.full((len(self.reasons), *values.shape[1:]), np.nan)
+        every[readable] = values
+        return every
+
+
+def read_rows(facts: Facts, images: Mapping[str, Any], rows: Sequence[Row], settings: Settings) -> Read:
+    """Decode rows as a model wants them, images brought to its size in the way its training data were."""
+    decoder = import_module(f"seedbed.data.decode_{facts.modality}")
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update=dict(images))})
+    read = Read([], [])
+    for row in rows:
+        try:
+            content = decoder.read(row, settings, facts.image_shape)
+            reason = decoder.rule(content) or ""
+        except Unreadable as error:
+            content, reason = None, str(error)
+        read.reasons.append(reason)
+        if not reason:
+            read.contents.append(decoder.fit(content, facts.image_shape, settings))
+    return read
 
 
 def answer_rows(answerer: Answerer, rows: Sequence[Row], settings: Settings) -> tuple[np.ndarray, list[str]]:
     """Answers for rows, float64 (I, C), nan where a row cannot be read; and the reasons, "" where it can."""
-    decoder = import_module(f"seedbed.data.decode_{answerer.facts.modality}")
-    # Images are brought to the model's size in the way its training data were.
-    fixed = settings.data.model_copy(update=answerer.images)
-    settings = settings.model_copy(update={"data": fixed})
-    contents: list[str | np.ndarray] = []
-    reasons = []
-    for row in rows:
-        try:
-            content = decoder.read(row, settings, answerer.facts.image_shape)
-            reason = decoder.rule(content) or ""
-        except Unreadable as error:
-            content, reason = None, str(error)
-        reasons.append(reason)
-        if not reason:
-            contents.append(decoder.fit(content, answerer.facts.image_shape, settings))
-    answers_IC = np.full((len(rows), answerer.facts.num_outputs), np.nan)
-    if contents:
-        readable = np.array([not reason for reason in reasons])
-        answers_IC[readable] = answerer.answer(contents)
-    return answers_IC, reasons
+    read = read_rows(answerer.facts, answerer.images, rows, settings)
+    none = np.empty((0, answerer.facts.num_outputs))
+    return read.spread(answerer.answer(read.contents) if read.contents else none), read.reasons
 
 
 def pool_contents(model: Model, contents: Contents, machine: Machine) -> np.ndarray:

@@ -10,14 +10,16 @@ import numpy as np
 
 from seedbed.core.device import Machine
 from seedbed.core.rng import fold
+from seedbed.core.runs import Run
 from seedbed.core.types import Say, silent
 from seedbed.data.clean import require_labels
 from seedbed.data.store import Prepared
 from seedbed.evaluate.resample import with_bounds
 from seedbed.evaluate.scoring import scoring
 from seedbed.train.state import Training
+from seedbed.verbs.answer import learn_trust
 from seedbed.verbs.arms import recipe_of
-from seedbed.verbs.drive import drive
+from seedbed.verbs.drive import Job, drive
 from seedbed.verbs.fit import EARLY_STOPPING_FROM, fit_job, holdout, predict_rows
 from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import NETWORK, require_fit, save_network
@@ -37,7 +39,7 @@ def finetune(
 ) -> Result:
     """Train the encoder of a run, or of a checkpoint, on the labelled rows of the data.
 
-    Test rows are scored once, at the end. From 200 labels on, training stops early by a fifth of the labels held out.
+    Test rows are scored once, at the end. From 200 labels on, training stops early by a fifth of them held out.
 
     Args:
         run: a run folder with an encoder, or an --out folder; or a checkpoint folder of transformers ("hf:OWNER/NAME"
@@ -82,9 +84,16 @@ def finetune(
         drive(job, say)
         extra = {"kind": NETWORK, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
         save_network(folder.folder / "model", job.training, prepared, extra)
-        summary = {"labels": len(rows), "steps": job.training.step}
-        summary |= _scored(job.training, prepared, recipe.seq_len, ground.machine)
-        return conclude(folder, ground, summary)
+        return conclude(folder, ground, _told(folder, job, prepared, rows, rows[:0] if watch is None else watch))
+
+
+def _told(folder: Run, job: Job, prepared: Prepared, rows: np.ndarray, held: np.ndarray) -> dict[str, Any]:
+    """Scores on test rows, and how far the model that was just saved can be trusted, by the labels held out of it."""
+    training, seq_len = job.training, job.stage.seq_len
+    summary = {"labels": len(rows), "steps": training.step, **_scored(training, prepared, seq_len, job.machine)}
+    answers_IC = predict_rows(training, prepared, held, seq_len, job.machine)
+    trust = learn_trust(folder.folder / "model", answers_IC, held, prepared, job.machine)
+    return summary | {"trust": trust}
 
 
 def _scored(training: Training, prepared: Prepared, seq_len: int, machine: Machine) -> dict[str, Any]:
