@@ -176,3 +176,38 @@ def test_an_unknown_task_is_refused(tmp_path: Path) -> None:
     data = write_csv(tmp_path / "t.csv", texts("number", 20))
     with pytest.raises(UsageError, match='There is no task "regres"'):
         seedbed.check(data, label="label", task="regres")
+
+
+@pytest.mark.slow
+def test_with_class_weights_arms_lean_alike_and_are_chosen_as_they_lean(shell: Shell, tmp_path: Path) -> None:
+    """The planted fault: chosen by upright scores, the arm that does not look would be taken for the best other one."""
+    draw = np.random.default_rng(0)
+    made = []
+    for row in range(200):
+        rare = row % 10 == 0
+        words = [*draw.choice(COMMON, 12), *draw.choice(BAD if rare else GOOD, 2)]
+        made.append((" ".join(words) + f" {row}", "rare" if rare else "usual"))
+    data = write_csv(
+        tmp_path / "t.csv", [*made, *[(" ".join(draw.choice(COMMON, 14)) + f" u{row}", "") for row in range(220)]]
+    )
+    told = {}
+    for how in ("none", "balanced"):
+        folder = seedbed.run(
+            data, out=tmp_path / "r", label="label", steps=5, size="nano", threads=1, objective="skip_gram",
+            prove={"draws": 2, "arms": ["majority", "tfidf", "frozen+probe"], "labels": [60]},
+            task_options={"class_weights": how},
+        ).folder  # fmt: skip
+        told[how] = json.loads((folder / "eval" / "proof.json").read_text())
+        assert shell.ok("predict", folder, "a film", "--threads", "1").code == 0
+    upright, leaning = ({arm["name"]: arm["scores"]["60"] for arm in told[how]["arms"]} for how in ("none", "balanced"))
+    assert (
+        leaning["tfidf"]["metrics"]["macro_recall"]["value"]
+        > upright["tfidf"]["metrics"]["macro_recall"]["value"] + 0.1
+    )
+    assert upright["majority"]["selection"] == pytest.approx(0.9, abs=0.02) and leaning["majority"]["selection"] < 0.6
+    assert told["balanced"]["verdict"]["best_other"] == "tfidf"
+    wrong = shell.refused(
+        2, "run", data, "--label", "label", "--steps", "2", "--size", "nano", "--threads", "1", "--objective",
+        "skip_gram", "--set", "task_options.class_weights.rrae=3", "--out", tmp_path / "r",
+    )  # fmt: skip
+    assert 'Did you mean "rare"?' in wrong

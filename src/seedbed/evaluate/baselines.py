@@ -23,7 +23,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from seedbed.data.store import Prepared
-from seedbed.evaluate.linear import Features, State
+from seedbed.evaluate.linear import Features, State, cross_validate
 from seedbed.evaluate.scoring import scoring
 from seedbed.models.losses import Weights
 
@@ -125,10 +125,17 @@ class Classic:
     def _learn(self, rows: np.ndarray, y: np.ndarray) -> tuple[State, float]:
         facts = self.prepared.facts
         learnt, selection = self._arm.learn(self.features(rows), y, facts.num_outputs, self.seed)
-        if self.weights != "none":
-            tilt_C = scoring(facts.label_kind).tilt(self.weights, y, facts.classes)
-            learnt = {**learnt, "tilt": tilt_C, "kind": facts.label_kind}
-        return learnt, selection
+        if self.weights == "none":
+            return learnt, selection
+        kind, x = scoring(facts.label_kind), self.features(rows)
+
+        def leaning(learn: np.ndarray, answer: np.ndarray) -> np.ndarray:
+            part, _ = self._arm.learn(x[learn], y[learn], facts.num_outputs, self.seed)
+            return kind.tilted(self._arm.respond(part, x[answer]), kind.tilt(self.weights, y[learn], facts.classes))
+
+        # What leans is judged as it leans: else the arm that does not look would be taken for what it was upright.
+        told = {"tilt": kind.tilt(self.weights, y, facts.classes), "kind": facts.label_kind}
+        return {**learnt, **told}, cross_validate(leaning, y, self.seed).score
 
     @functools.cached_property
     def rendering(self) -> State:

@@ -18,7 +18,7 @@ from seedbed.core.types import Facts
 from seedbed.data.store import Prepared
 from seedbed.evaluate.baselines import MAJORITY, Classic, classic_arms
 from seedbed.evaluate.kept import save_classic
-from seedbed.evaluate.linear import Linear, fit_probe
+from seedbed.evaluate.linear import Linear, cross_validate, fit_probe
 from seedbed.evaluate.probes import Pooled
 from seedbed.evaluate.scoring import scoring
 from seedbed.evaluate.verdict import Arm
@@ -186,7 +186,16 @@ def probed(
 
     def fit_rows(rows: np.ndarray) -> tuple[Linear, float]:
         model, selection = (learn or probe)(rows)
-        return model.tilted(tilt_of(prepared, rows, settings)), selection
+        if settings.task_options.get("class_weights", "none") == "none":
+            return model, selection
+
+        def leaning(part: np.ndarray, rest: np.ndarray) -> np.ndarray:
+            made = (learn or probe)(rows[part])[0].tilted(tilt_of(prepared, rows[part], settings))
+            return made.answers(pooled(rows[rest]))
+
+        # What leans is judged as it leans.
+        leant = cross_validate(leaning, prepared.labels[rows], settings.seed).score
+        return model.tilted(tilt_of(prepared, rows, settings)), leant
 
     def answer(cell: Cell) -> tuple[np.ndarray, float]:
         model, selection = fit_rows(cell.train)
