@@ -15,7 +15,7 @@ from seedbed.export.gate import difference
 from seedbed.export.hf import export_classifier, export_hf
 from seedbed.models.encoder import Encoder, build_encoder, make_spec
 from seedbed.models.folder import TOKENIZER, save_model
-from seedbed.models.heads import LinearClassifier, make_classifier
+from seedbed.models.heads import HeadOptions, LinearClassifier, make_classifier
 from tests.export.making import TEXTS, livened
 
 CLASSES = ("bad", "good", "so-so")
@@ -57,7 +57,7 @@ def test_logits_agree(modality: str, trunk: str, name: str, tmp_path: Path) -> N
     import transformers
 
     encoder, facts = made(modality, trunk, tmp_path / "model")
-    head = make_classifier(trunk, modality, encoder.width, 3)
+    head = make_classifier(HeadOptions(), trunk, modality, encoder.width, 3)
     for parameter in head.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
     assert export_classifier(tmp_path / "model", encoder, facts, head, "classify", tmp_path / "hf") == name
@@ -77,7 +77,7 @@ def test_logits_agree(modality: str, trunk: str, name: str, tmp_path: Path) -> N
 @torch.no_grad()
 def test_a_head_or_task_of_another_form_has_no_class(tmp_path: Path) -> None:
     encoder, facts = made("text", "transformer", tmp_path / "model")
-    model, dense = tmp_path / "model", make_classifier("transformer", "text", 128, 3)
+    model, dense = tmp_path / "model", make_classifier(HeadOptions(), "transformer", "text", 128, 3)
     assert export_classifier(model, encoder, facts, LinearClassifier(128, 3), "classify", tmp_path / "hf") == ""
     # numbers would have to be brought back to their scale, which no class does
     assert export_classifier(model, encoder, facts, dense, "regress", tmp_path / "hf") == ""

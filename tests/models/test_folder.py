@@ -10,14 +10,14 @@ import torch
 
 from seedbed.core.errors import DataError, MachineError
 from seedbed.models.folder import MANIFEST, WEIGHTS, load_encoder, load_head_, save_model
-from seedbed.models.heads import LinearClassifier, PooledClassifier, make_classifier
+from seedbed.models.heads import HeadOptions, LinearClassifier, PooledClassifier, make_classifier
 from tests.models.making import FACTS, KINDS, TEXT, make, values_of
 
 
 @pytest.mark.parametrize(("modality", "trunk"), KINDS)
 def test_what_is_saved_comes_back(tmp_path: Path, modality: str, trunk: str) -> None:
     encoder = make(modality, trunk).eval()
-    head = make_classifier(trunk, modality, encoder.width, 3)
+    head = make_classifier(HeadOptions(), trunk, modality, encoder.width, 3)
     save_model(tmp_path / "m", encoder, FACTS[modality], head=head, extra={"classes": ["a", "b"]})
     torch.manual_seed(5)
     expected_draw = torch.rand(3)
@@ -28,7 +28,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, modality: str, trunk: str) -> 
     assert not again.training
     values, keep = values_of(modality)
     assert torch.equal(again.pooled(values, keep), encoder.pooled(values, keep))
-    other = make_classifier(trunk, modality, encoder.width, 3)
+    other = make_classifier(HeadOptions(), trunk, modality, encoder.width, 3)
     load_head_(tmp_path / "m", other)
     assert all(torch.equal(a, b) for a, b in zip(other.parameters(), head.parameters(), strict=True))
 

@@ -57,3 +57,22 @@ def test_predictions_are_the_logits_of_the_loss(subject: Subject) -> None:
     expected = F.cross_entropy(logits_BC, batch.labels_B, reduction="sum")
     assert float(loss.total.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
     assert int(loss.metrics["accuracy"][0]) == int((logits_BC.argmax(1) == batch.labels_B).sum())
+
+
+def test_smoothing_is_of_training_alone() -> None:
+    """Closed form: the loss against a target of which a share is spread evenly over the classes."""
+    subject = SUBJECTS[2]
+    config = subject.module.config_class.model_validate({"label_smoothing": 0.3})
+    learner = subject.learner()
+    smooth = subject.module.learner_class(config, learner.encoders, FACTS[subject.modality])
+    assert isinstance(smooth, Task)
+    torch.nn.init.normal_(smooth.get_parameter("head.out.weight"))
+    batch = BATCH[subject.modality](1)
+    views = subject.views(batch, training=False)
+    logs_BC = torch.log_softmax(smooth.predict(views).logits_BC, 1).detach()
+    target_BC = 0.7 * F.one_hot(batch.labels_B, NUM_CLASSES) + 0.3 / NUM_CLASSES
+    expected = float(-(target_BC * logs_BC).sum())
+    assert float(smooth.train()(views, "model").total.detach()) == pytest.approx(expected, rel=1e-5)
+    plain = float(F.nll_loss(logs_BC, batch.labels_B, reduction="sum"))
+    assert float(smooth.eval()(views, "model").total.detach()) == pytest.approx(plain, rel=1e-5)
+    assert expected != pytest.approx(plain, rel=1e-2)

@@ -105,6 +105,18 @@ class TrainSettings(Section):
         return value
 
 
+class FinetuneSettings(TrainSettings):
+    """How a task is trained on an encoder, beside what every stage has."""
+
+    patience: Annotated[int, Field(ge=0)] = Field(5, description="evaluations without progress before stopping; 0: off")
+    evaluations: Count = Field(20, description="how often the held-out labels are scored")
+    head_first: bool = Field(True, description="start the head from a linear probe, then train everything")
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="factor of the learning rate from each layer to the one below it; 1: all alike"
+    )
+    ensemble: Count = Field(1, description="networks trained, whose answers are averaged")
+
+
 class ProveSettings(Section):
     """How the comparison is made."""
 
@@ -142,7 +154,7 @@ class Settings(Section):
     allow_download: bool = Field(False, description="fetch a checkpoint named hf:OWNER/NAME; else no network is used")
     data: DataSettings = DataSettings()
     pretrain: TrainSettings = TrainSettings()
-    finetune: TrainSettings = TrainSettings(patience=5, evaluations=20)
+    finetune: FinetuneSettings = FinetuneSettings()
     prove: ProveSettings = ProveSettings()
     objective_options: dict[str, Any] = Field({}, description="options of the objective's own Config")
     task_options: dict[str, Any] = Field({}, description="options of the task's own Config")

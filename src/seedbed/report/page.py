@@ -74,6 +74,7 @@ def contents(files: Files) -> dict[str, Any]:
             }
             for c in files.curves
         ],
+        "diagnosis": _diagnosis(files.diagnosis),
         "data": _data(files.data),
         "confusion": _confusion(proof.detail.get("confusion") or {}) if proof else {},
         "names": [dict(row) for row in proof.detail.get("names") or []] if proof else [],
@@ -123,6 +124,16 @@ def picture(preview: str) -> dict[str, str]:
         return {"image": found[1]} if len(found[1]) <= MAX_IMAGE else {"text": "(picture too large to show)"}
     text = html.unescape(preview)
     return {"text": text if len(text) <= MAX_PREVIEW else text[:MAX_PREVIEW].rstrip() + " …"}
+
+
+def _diagnosis(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Findings as they were kept, and what was looked at; empty where nobody has looked."""
+    parts = ("kind", "severity", "evidence", "cause", "advice")
+    found = [
+        {**{part: str(finding[part]) for part in parts}, "keys": [str(key) for key in finding.get("keys") or []]}
+        for finding in raw.get("findings") or []
+    ]
+    return {"looked_at": [str(name) for name in raw.get("looked_at") or []], "findings": found}
 
 
 def _data(raw: Mapping[str, Any]) -> dict[str, Any]:

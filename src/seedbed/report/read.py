@@ -13,6 +13,8 @@ from seedbed.core.runs import Run
 from seedbed.evaluate.score_class import ACCURACY
 from seedbed.evaluate.scoring import Metric
 
+DIAGNOSIS = "eval/diagnosis.json"
+
 Points = list[tuple[float, float]]
 
 
@@ -90,6 +92,7 @@ class Curve:
         watched: measure -> (step, value).
         floor: the probe on the untrained network.
         metrics: of the last evaluation.
+        kept_best: whether the weights of the best validation loss are the ones in use.
     """
 
     stage: str
@@ -101,6 +104,7 @@ class Curve:
     metrics: Mapping[str, float]
     skipped: int
     seconds: float | None
+    kept_best: bool = False
 
     def first_train(self) -> Points:
         """Losses of the first player."""
@@ -118,6 +122,7 @@ class Files:
     config: str
     curves: tuple[Curve, ...]
     proof: Proof | None
+    diagnosis: Mapping[str, Any]
 
 
 def read_files(folder: Path) -> Files:
@@ -128,6 +133,7 @@ def read_files(folder: Path) -> Files:
     """
     run = Run(folder)
     tables = {name: _json(run, f"{name}.json") for name in ("run", "plan", "data", "eval/proof")}
+    diagnosis = _json(run, DIAGNOSIS)
     events = run.events()
     if not events and not any(tables.values()):
         raise DataError(
@@ -144,11 +150,9 @@ def read_files(folder: Path) -> Files:
         tables["plan"],
         tables["data"],
         config.read_text(encoding="utf-8") if config.is_file() else "",
-        tuple(
-            _curve(re.sub(r"\W+", "-", stage), [event for event in events if event.get("stage") == stage])
-            for stage in stages
-        ),
+        tuple(_curve(stage, [event for event in events if event.get("stage") == stage]) for stage in stages),
         _proof(folder / "eval" / "proof.json", proof) if proof else None,
+        diagnosis,
     )
 
 
@@ -223,6 +227,7 @@ def _curve(stage: str, events: Sequence[Mapping[str, Any]]) -> Curve:
     watched: dict[str, Points] = {}
     chance, floor, seconds, skipped = None, None, None, 0
     metrics: Mapping[str, float] = {}
+    kept_best = False
     for event in events:
         step, kind = float(event.get("step", 0)), event.get("event")
         if event.get("chance") is not None:
@@ -240,8 +245,10 @@ def _curve(stage: str, events: Sequence[Mapping[str, Any]]) -> Curve:
             continue
         if event.get("loss") is not None:
             validation.append((step, float(event["loss"])))
+            kept_best = bool(event.get("keeps_best", False))
             metrics = event.get("metrics") or metrics
         for name in ("probe", "feature_std", "effective_rank"):
             if event.get(name) is not None:
                 watched.setdefault(name, []).append((step, float(event[name])))
-    return Curve(re.sub(r"\W+", "-", stage), train, validation, chance, watched, floor, dict(metrics), skipped, seconds)
+    name = re.sub(r"\W+", "-", stage)
+    return Curve(name, train, validation, chance, watched, floor, dict(metrics), skipped, seconds, kept_best)

@@ -6,13 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seedbed.evaluate.diagnose import AT_CHANCE, Course, Finding, of_course
 from seedbed.report.charts import figure_of
 from seedbed.report.read import Curve, Files, Proof
 
-# Relative changes of a loss that are worth a word.
-NOTHING_LEARNT = 0.995
-ROSE = 1.02
-STILL_FALLING = 0.98
 IMBALANCE = 3.0
 MANY_LOST = 0.05
 
@@ -53,15 +50,21 @@ def headline(files: Files) -> Headline:
 
 
 def diagnose(curve: Curve) -> list[str]:
-    """Under- and over-fitting, collapse and skipped steps of one stage: what is seen, and what to do about it."""
+    """What the losses and the features of one stage tell."""
     said = []
     scored = [(step, loss) for step, loss in curve.validation if step > 0]
+    found = of_curve(curve)
     if len(curve.train) > 1:
         said.append(
             "Several players train against each other, so their losses do not fall together; look at the features."
         )
+    elif found:
+        said += [f"{finding.kind[0].upper()}{finding.kind[1:]}: {finding.evidence}" for finding in found]
     elif len(scored) > 1:
-        said.append(_of_losses(curve, scored))
+        train = [loss for _, loss in curve.first_train()]
+        recent = train[-max(len(train) // 10, 1) :]
+        gap = f" (training {sum(recent) / len(recent):.3f}, validation {scored[-1][1]:.3f})" if recent else ""
+        said.append(f"Validation loss has settled{gap}; more steps alone would change little.")
     probe = curve.watched.get("probe", [])
     floor = curve.floor if curve.floor is not None else (probe[0][1] if probe else None)
     if len(probe) > 1 and floor is not None:
@@ -77,11 +80,20 @@ def diagnose(curve: Curve) -> list[str]:
     spread = curve.watched.get("feature_std", [])
     if len(spread) > 1 and spread[-1][1] < 0.05 * spread[0][1]:
         said.append("The features hardly differ between examples any more: the objective has collapsed.")
-    if curve.skipped:
-        said.append(
-            f"{curve.skipped:,} steps were skipped because their loss was not finite. Try a lower learning rate."
-        )
     return said
+
+
+def of_curve(curve: Curve) -> list[Finding]:
+    """What is wrong with the losses of a stage; of several players only steps that were left out."""
+    single = len(curve.train) <= 1
+    course = Course(
+        train=curve.first_train() if single else [],
+        validation=curve.validation if single else [],
+        chance=curve.chance,
+        skipped=curve.skipped,
+        kept_best=curve.kept_best,
+    )
+    return of_course(course)
 
 
 def limits(files: Files) -> list[str]:
@@ -220,30 +232,9 @@ def _learnt(curve: Curve) -> tuple[str, str, str]:
         sentence = f"{name} took {step:,.0f} steps; its loss on {rows} went from {points[0][1]:.3f} to {loss:.3f}."
         return "trained", "plain", sentence + " No level of chance is known for it, so the loss alone proves nothing."
     against = f"after {step:,.0f} steps its loss on {rows} is {loss:.3f}, against {curve.chance:.3f} by chance"
-    if loss >= NOTHING_LEARNT * curve.chance:
+    if loss >= AT_CHANCE * curve.chance:
         return "learnt nothing", "bad", f"{name} has learnt nothing beyond frequencies: {against}."
     return "learnt", "good", f"{name} has learnt from the data: {against} ({1 - loss / curve.chance:.0%} lower)."
-
-
-def _of_losses(curve: Curve, scored: Sequence[tuple[float, float]]) -> str:
-    best_step, best = min(scored, key=lambda point: point[1])
-    step, last = scored[-1]
-    train = [loss for _, loss in curve.first_train()]
-    recent = train[-max(len(train) // 10, 1) :]
-    gap = f" (training {sum(recent) / len(recent):.3f}, validation {last:.3f})" if recent else ""
-    if curve.chance is not None and last >= NOTHING_LEARNT * curve.chance:
-        return (
-            f"Validation loss is at chance: nothing was learnt{gap}. Try more time, a higher learning rate, other data."
-        )
-    if last > ROSE * best and step > best_step:
-        return (
-            f"Over-fitting: validation loss was lowest at step {best_step:,.0f} and rose by {last / best - 1:.0%} since"
-            f"{gap}. Stop earlier, take a smaller model, or give it more data."
-        )
-    early = [loss for at, loss in scored if at <= 0.8 * step]
-    if early and last < STILL_FALLING * early[-1]:
-        return f"Under-fitting: validation loss was still falling when the time was up{gap}. More minutes would help."
-    return f"Validation loss has settled{gap}; more steps alone would change little."
 
 
 def _shown(value: str | int | float) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, final
+from typing import final
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from seedbed.core.settings import Section
+from seedbed.core.settings import Share
 from seedbed.core.types import NO_LABEL, Batch, Facts, Loss, Moment, Prediction, Setup, Task, Views
 from seedbed.models.encoder import encoder_of
-from seedbed.models.heads import make_classifier
+from seedbed.models.heads import HeadOptions, make_classifier
 from seedbed.models.losses import Weights, class_weights
 
 SETUP = Setup(
@@ -29,11 +29,11 @@ SETUP = Setup(
 )
 
 
-class Config(Section):
-    """What stands on the encoder."""
+class Config(HeadOptions):
+    """What stands on the encoder, and what is asked of it."""
 
-    head: Literal["auto", "linear"] = Field("auto", description="auto: the one that the encoder's exported class has")
     class_weights: Weights = Field("none", description="none, balanced, or a weight for some classes by name")
+    label_smoothing: Share = Field(0.0, description="share of the target that is spread evenly over all classes")
 
 
 def views(batch: Batch, config: Config, at: Moment) -> Views:
@@ -55,11 +55,11 @@ class Classify(Task):
 
     def __init__(self, config: Config, encoders: nn.ModuleDict, facts: Facts) -> None:
         super().__init__()
+        self.config = config
         self.encoders = encoders
         self.modality = facts.modality
         encoder = encoder_of(encoders, facts.modality)
-        trunk = "bag" if config.head == "linear" else encoder.spec.trunk
-        self.head = make_classifier(trunk, facts.modality, encoder.width, facts.num_outputs)
+        self.head = make_classifier(config, encoder.spec.trunk, facts.modality, encoder.width, facts.num_outputs)
         counts_C = torch.tensor(facts.class_counts, dtype=torch.float64)
         weights_C = class_weights(config.class_weights, facts.classes, counts_C)
         self.register_buffer("weights_C", weights_C.float(), persistent=False)
@@ -70,7 +70,11 @@ class Classify(Task):
         labels_B = views["labels_B"]
         logits_BC = self.predict(views).logits_BC
         labelled_B = labels_B != NO_LABEL
-        total = F.cross_entropy(logits_BC, labels_B, self.weights_C, ignore_index=NO_LABEL, reduction="sum")
+        # Scored against the labels as they are, so that the loss can be compared with chance and with other runs.
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        total = F.cross_entropy(
+            logits_BC, labels_B, self.weights_C, ignore_index=NO_LABEL, reduction="sum", label_smoothing=smoothing
+        )
         right = ((logits_BC.argmax(1) == labels_B) & labelled_B).sum()
         count = labelled_B.sum()
         return Loss(total, count, {"accuracy": (right, count)})

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, final
+from typing import final
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from seedbed.core.settings import Section
+from seedbed.core.settings import Share
 from seedbed.core.types import NO_LABEL, Batch, Facts, Loss, Moment, Prediction, Setup, Task, Views
 from seedbed.models.encoder import encoder_of
-from seedbed.models.heads import make_classifier
+from seedbed.models.heads import HeadOptions, make_classifier
 from seedbed.models.losses import Weights, decision_weights
 
 SETUP = Setup(
@@ -29,11 +29,11 @@ SETUP = Setup(
 )
 
 
-class Config(Section):
-    """What stands on the encoder."""
+class Config(HeadOptions):
+    """What stands on the encoder, and what is asked of it."""
 
-    head: Literal["auto", "linear"] = Field("auto", description="auto: the one that the encoder's exported class has")
     class_weights: Weights = Field("none", description="none, balanced (in and out of the set), or weights by name")
+    label_smoothing: Share = Field(0.0, description="share of the target that is spread evenly over all answers")
 
 
 def views(batch: Batch, config: Config, at: Moment) -> Views:
@@ -55,11 +55,11 @@ class Multilabel(Task):
 
     def __init__(self, config: Config, encoders: nn.ModuleDict, facts: Facts) -> None:
         super().__init__()
+        self.config = config
         self.encoders = encoders
         self.modality = facts.modality
         encoder = encoder_of(encoders, facts.modality)
-        trunk = "bag" if config.head == "linear" else encoder.spec.trunk
-        self.head = make_classifier(trunk, facts.modality, encoder.width, facts.num_outputs)
+        self.head = make_classifier(config, encoder.spec.trunk, facts.modality, encoder.width, facts.num_outputs)
         counts_C = torch.tensor(facts.class_counts, dtype=torch.float64)
         weights_C2 = decision_weights(config.class_weights, facts.classes, counts_C, facts.num_labels)
         self.register_buffer("weights_C2", weights_C2.float(), persistent=False)
@@ -71,7 +71,9 @@ class Multilabel(Task):
         logits_BC = self.predict(views).logits_BC
         labelled_BC = labels_BC != NO_LABEL
         weights_BC = self._weights(labels_BC)
-        losses_BC = F.binary_cross_entropy_with_logits(logits_BC, labels_BC.float(), weights_BC, reduction="none")
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        targets_BC = labels_BC * (1 - smoothing) + smoothing / 2
+        losses_BC = F.binary_cross_entropy_with_logits(logits_BC, targets_BC, weights_BC, reduction="none")
         right = (((logits_BC > 0) == (labels_BC == 1)) & labelled_BC).sum()
         count = labelled_BC.sum()
         return Loss(losses_BC.where(labelled_BC, 0.0).sum(), count, {"right_decisions": (right, count)})

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, final
+from typing import final
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from seedbed.core.settings import Section
 from seedbed.core.types import Batch, Facts, Loss, Moment, Prediction, Setup, Task, Views
 from seedbed.models.encoder import encoder_of
-from seedbed.models.heads import make_classifier
+from seedbed.models.heads import HeadOptions, make_classifier
 
 SETUP = Setup(
     modalities=("text", "image", "vector"),
@@ -25,10 +23,8 @@ SETUP = Setup(
 )
 
 
-class Config(Section):
+class Config(HeadOptions):
     """What stands on the encoder."""
-
-    head: Literal["auto", "linear"] = Field("auto", description="auto: the one that the encoder's exported class has")
 
 
 def views(batch: Batch, config: Config, at: Moment) -> Views:
@@ -53,8 +49,7 @@ class Regress(Task):
         self.encoders = encoders
         self.modality = facts.modality
         encoder = encoder_of(encoders, facts.modality)
-        trunk = "bag" if config.head == "linear" else encoder.spec.trunk
-        self.head = make_classifier(trunk, facts.modality, encoder.width, facts.num_outputs)
+        self.head = make_classifier(config, encoder.spec.trunk, facts.modality, encoder.width, facts.num_outputs)
         self._mean, self._std = facts.target_mean, facts.target_std
 
     def forward(self, views: Views, player: str) -> Loss:

@@ -69,10 +69,10 @@ def _plain_answerer(folder: Path, machine: Machine) -> Answerer:
         classic, facts, extra = load_classic(folder)
         return Answerer(facts, classic.answers, classic.features, extra.get("images", {}))
     model = load_model(folder)
-    training, images = require_network(model, folder), model.extra.get("images", {})
+    members, images = require_network(model, folder), model.extra.get("images", {})
 
     def alone(contents: Contents) -> np.ndarray:
-        return _answers(model, training, contents, machine)
+        return _answers(model, members, contents, machine)
 
     def look(contents: Contents) -> np.ndarray:
         return pool_contents(model, contents, machine)
@@ -160,10 +160,10 @@ def pool_contents(model: Model, contents: Contents, machine: Machine) -> np.ndar
     return x_ID
 
 
-def _answers(model: Model, training: Training, contents: Contents, machine: Machine) -> np.ndarray:
+def _answers(model: Model, members: Sequence[Training], contents: Contents, machine: Machine) -> np.ndarray:
     order, batches = _sorted(model, contents, model.seq_len)
     answers_IC = np.empty((len(contents), model.facts.num_outputs))
-    answers_IC[order] = predict_batches(training, batches, machine)
+    answers_IC[order] = predict_batches(members, batches, machine)
     return answers_IC
 
 

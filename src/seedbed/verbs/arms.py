@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from seedbed.verbs.model import NETWORK, save_network
 WITHOUT_ORDER = ("bag", "mlp")
 WHOLE_TEXT = 4096
 MOST_TOKENS = 256
-WORD_RATES = (1e-2, 3e-2)
+WORD_RATES = (3e-3, 1e-2, 3e-2)
 # Trunks of which a fit takes seconds.
 CHEAP = ("bag", "mlp")
 # A checkpoint is far from where it began: it is changed in small steps.
@@ -112,7 +112,8 @@ def pooled_of(encoder: Encoder, prepared: Prepared, machine: Machine) -> Pooled:
 def recipe_of(spec: EncoderSpec, settings: Settings, seed: int) -> Recipe:
     """How the task is trained on a network of this kind.
 
-    A network without layers needs the higher rates: its word vectors must move from where they are.
+    A network without layers needs higher rates: its word vectors must move from where they are, and far where they have
+    not been pretrained.
     """
     setup = find("tasks", settings.task).setup
     lr = usual(settings.finetune.optimizer, setup)[0]
@@ -125,7 +126,7 @@ def recipe_of(spec: EncoderSpec, settings: Settings, seed: int) -> Recipe:
         settings=settings.finetune,
         seq_len=read_length(spec),
         max_batch=setup.batch_size,
-        lr=rates[0],
+        lr=settings.finetune.lr or rates[0],
         seed=seed,
         trials=() if settings.finetune.lr else rates,
         # Layers over many positions make a fit cost minutes; there one held-out part must do.
@@ -161,11 +162,11 @@ def fitted(
     def answer(cell: Cell) -> tuple[np.ndarray, float]:
         seed = fold(settings.seed, "fit", cell.n_labels, cell.draw, cell.part)
         made = fit(start, prepared, cell.train, replace(recipe, seed=seed), machine)
-        return predict_rows(made.training, prepared, cell.test, recipe.seq_len, machine), made.selection
+        return predict_rows(made.members, prepared, cell.test, recipe.seq_len, machine), made.selection
 
     def keep(rows: np.ndarray, folder: Path) -> None:
         last = replace(recipe, seed=fold(settings.seed, "winner"))
-        _save(folder, arm, fit(start, prepared, rows, last, machine).training, prepared, last)
+        _save(folder, arm, fit(start, prepared, rows, last, machine).members, prepared, last)
 
     return Runner(arm, answer, keep, required)
 
@@ -216,15 +217,16 @@ def tilt_of(prepared: Prepared, rows: np.ndarray, settings: Settings) -> np.ndar
 def save_linear(folder: Path, arm: Arm, pooled: Pooled, model: Linear, rows: np.ndarray, settings: Settings) -> None:
     """Write an encoder with a linear model on its features as the network it is."""
     recipe = recipe_of(pooled.encoder.spec, settings, fold(settings.seed, "winner"))
-    recipe = replace(recipe, options={**recipe.options, "head": "linear"})
+    plain = settings.finetune.model_copy(update={"head_first": False})
+    recipe = replace(recipe, options={**recipe.options, "head": "linear"}, settings=plain)
     training = fit_job(pooled.encoder, pooled.prepared, rows, None, recipe, pooled.machine).training
     _fill_(training.learner.get_submodule("head").get_submodule("out"), model, training.facts)
-    _save(folder, arm, training, pooled.prepared, recipe)
+    _save(folder, arm, [training], pooled.prepared, recipe)
 
 
-def _save(folder: Path, arm: Arm, training: Training, prepared: Prepared, recipe: Recipe) -> None:
+def _save(folder: Path, arm: Arm, members: Sequence[Training], prepared: Prepared, recipe: Recipe) -> None:
     about = {"kind": NETWORK, "arm": arm.name, "task": recipe.task, "options": recipe.options}
-    save_network(folder, training, prepared, about | {"seq_len": recipe.seq_len})
+    save_network(folder, members, prepared, about | {"seq_len": recipe.seq_len})
 
 
 @torch.no_grad()

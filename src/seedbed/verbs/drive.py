@@ -221,6 +221,7 @@ def _measure(job: Job, progress: Progress, say: Say, *, untrained: bool = False)
             "metrics": score.metrics if score else {},
             "seconds": progress.seconds,
             "untrained_floor": progress.floor.get("probe"),
+            "keeps_best": bool(job.stage.patience),
             **watched,
         }
     )

@@ -105,6 +105,8 @@ def export(run: str | Path, /, *, to: str = "hf", out: str | Path = "export", sa
     if to == TENSORBOARD:
         return _log(where, Path(out))
     subject = _subject(where)
+    if subject.network is not None:
+        _refuse_ensemble(subject.network, where)
     with staged(Path(out)) as temporary:
         told = {"to": to, **FORMATS[to](subject, temporary)}
         record(temporary, told | {"run": subject.run.name, "environment": environment()["versions"]})
@@ -144,6 +146,15 @@ def _subject(run: Path) -> Subject:
     if not _reads_alike(encoder, answering):
         folder, encoder = run / "model", answering
     return Subject(run, folder, encoder, answering if answering.training else None)
+
+
+def _refuse_ensemble(network: Model, where: Path) -> None:
+    if len(network.members) > 1:
+        raise UsageError(
+            f"{where / 'model'} holds an ensemble of {len(network.members)} networks.",
+            cause="An export is one network; the first alone would answer otherwise than the ensemble does.",
+            fix="Fine-tune again with --set finetune.ensemble=1. `seedbed predict` serves the ensemble as it is.",
+        )
 
 
 def _reads_alike(one: Model, other: Model) -> bool:

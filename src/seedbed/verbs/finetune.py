@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -16,15 +17,19 @@ from seedbed.data.clean import require_labels
 from seedbed.data.store import Prepared
 from seedbed.evaluate.resample import with_bounds
 from seedbed.evaluate.scoring import scoring
+from seedbed.models.encoder import Encoder
 from seedbed.train.state import Training
 from seedbed.verbs.answer import learn_trust
 from seedbed.verbs.arms import recipe_of
+from seedbed.verbs.checkup import Patient, Trained, check_up
 from seedbed.verbs.drive import Job, drive
-from seedbed.verbs.fit import EARLY_STOPPING_FROM, fit_job, holdout, predict_rows
+from seedbed.verbs.fit import Recipe, best_of, member_jobs, member_rows, predict_rows, try_rates
 from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import NETWORK, require_fit, save_network
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.start import open_start
+
+RATES = "rates.json"
 
 
 def finetune(
@@ -65,43 +70,66 @@ def finetune(
     prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)
     rows = labelled_rows(prepared)
     recipe = recipe_of(model.encoder.spec, ground.settings, fold(ground.settings.seed, "finetune"))
-    stopping = len(rows) >= EARLY_STOPPING_FROM and ground.settings.finetune.patience > 0
-    learn, watch = holdout(prepared, rows, recipe.seed) if stopping else (rows, None)
-    stage = recipe.stage(len(learn), stopping=stopping)
     also = {"encoder": str(source.resolve()), **start.identity()}
-    planned = also | {"encoder": str(source), "stage": stage.to_json()}
-    reasons = [f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples."]
-    say("plan", plan=planned | {"steps": stage.steps, "batch_size": stage.batch_size}, reasons=reasons)
     with working("finetune", ground, **also) as folder:
         if folder.status() == "finished":
             return finished(folder, say)
+        recipe, reasons = _chosen(model.encoder, prepared, rows, recipe, ground.machine, folder)
+        jobs = member_jobs(model.encoder, prepared, rows, recipe, ground.machine)
+        stage = jobs[0].stage
+        reasons = [f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples.", *reasons]
+        planned = also | {"encoder": str(source), "stage": stage.to_json(), "reasons": reasons}
+        say("plan", plan=planned | {"steps": stage.steps, "batch_size": stage.batch_size}, reasons=reasons)
         write_start(folder, ground, prepared, planned)
-        job = replace(
-            fit_job(model.encoder, prepared, learn, watch, recipe, ground.machine),
-            run=folder,
-            identity={"dataset_id": prepared.dataset_id},
-        )
-        drive(job, say)
+        members = _trained(jobs, prepared, folder, say)
         extra = {"kind": NETWORK, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
-        save_network(folder.folder / "model", job.training, prepared, extra)
-        return conclude(folder, ground, _told(folder, job, prepared, rows, rows[:0] if watch is None else watch))
+        save_network(folder.folder / "model", members, prepared, extra)
+        patient = Patient(model.encoder, prepared, rows, ground.machine, recipe.seq_len, recipe.seed)
+        return conclude(folder, ground, _told(folder, members, patient, recipe))
 
 
-def _told(folder: Run, job: Job, prepared: Prepared, rows: np.ndarray, held: np.ndarray) -> dict[str, Any]:
-    """Scores on test rows, and how far the model that was just saved can be trusted, by the labels held out of it."""
-    training, seq_len = job.training, job.stage.seq_len
-    summary = {"labels": len(rows), "steps": training.step, **_scored(training, prepared, seq_len, job.machine)}
-    answers_IC = predict_rows(training, prepared, held, seq_len, job.machine)
-    trust = learn_trust(folder.folder / "model", answers_IC, held, prepared, job.machine)
-    return summary | {"trust": trust}
+def _told(folder: Run, members: Sequence[Training], patient: Patient, recipe: Recipe) -> dict[str, Any]:
+    """Scores on test rows, how far the model can be trusted by labels held out of it, and what went wrong."""
+    prepared, rows, machine = patient.prepared, patient.rows, patient.machine
+    summary = {"labels": len(rows), "steps": members[0].step, "lr": recipe.lr}
+    summary |= _scored(members, prepared, recipe.seq_len, machine)
+    learnt, held = member_rows(prepared, rows, recipe, 0)
+    # The first network has not seen its part; the others of an ensemble have.
+    unseen_IC = predict_rows(members[:1], prepared, held, recipe.seq_len, machine)
+    trust = learn_trust(folder.folder / "model", unseen_IC, held, prepared, machine)
+    return summary | {"trust": trust} | check_up(folder, patient, Trained(members[0], learnt, held))
 
 
-def _scored(training: Training, prepared: Prepared, seq_len: int, machine: Machine) -> dict[str, Any]:
+def _chosen(
+    start: Encoder, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine, folder: Run
+) -> tuple[Recipe, list[str]]:
+    """The recipe with its learning rate and why: the user's, or the best of trials, written down before it is used."""
+    if not recipe.trials:
+        return recipe, [f"Learning rate {recipe.lr:g}, as asked for."]
+    if not (folder.folder / RATES).exists():
+        tried = try_rates(start, prepared, rows, recipe, machine)
+        told = [{"lr": trial.recipe.lr, "loss": trial.loss, "score": trial.score} for trial in tried]
+        folder.write_json(RATES, {"tried": told, "lr": best_of(tried).recipe.lr})
+    kept = folder.read_json(RATES)
+    losses = ", ".join(f"{trial['lr']:g}: {trial['loss']:.3f}" for trial in kept["tried"])
+    reason = f"Learning rate {kept['lr']:g}: the best of {len(kept['tried'])} on labels held out (loss {losses})."
+    return replace(recipe, lr=float(kept["lr"])), [reason]
+
+
+def _trained(jobs: Sequence[Job], prepared: Prepared, folder: Run, say: Say) -> list[Training]:
+    """The networks of jobs, one after the other, each with its own log and checkpoints."""
+    for number, job in enumerate(jobs, 1):
+        label = "finetune" if number == 1 else f"finetune-{number}"
+        drive(replace(job, label=label, run=folder, identity={"dataset_id": prepared.dataset_id}), say)
+    return [job.training for job in jobs]
+
+
+def _scored(members: Sequence[Training], prepared: Prepared, seq_len: int, machine: Machine) -> dict[str, Any]:
     """Scores on the labelled test rows, where there are some."""
     test = prepared.rows(split="test", labelled=True)
     if not len(test):
         return {}
-    answers_IC = predict_rows(training, prepared, test, seq_len, machine)
+    answers_IC = predict_rows(members, prepared, test, seq_len, machine)
     measured = with_bounds(scoring(prepared.facts.label_kind).measure, answers_IC[None], prepared.labels[test])
     intervals = {name: [found.low, found.high] for name, found in measured.items()}
     return {

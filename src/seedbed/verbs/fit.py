@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,16 @@ from torch import Tensor
 
 from seedbed.core.device import Machine, autocast
 from seedbed.core.find import find
-from seedbed.core.rng import hash_rows, keys_for
-from seedbed.core.settings import TrainSettings
+from seedbed.core.rng import fold, hash_rows, keys_for
+from seedbed.core.settings import FinetuneSettings
 from seedbed.core.types import Batch, Moment, Task, silent
 from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
+from seedbed.evaluate.linear import fit_probe
+from seedbed.evaluate.probes import features
 from seedbed.evaluate.scoring import scoring
-from seedbed.models.encoder import Encoder, EncoderSpec
+from seedbed.models.encoder import Encoder, EncoderSpec, encoder_of
+from seedbed.models.heads import Classifier
 from seedbed.train.assemble import Stage, assemble, chosen, loader_of
 from seedbed.train.optim import usual
 from seedbed.train.state import Training
@@ -50,8 +54,8 @@ class Recipe:
     """
 
     task: str
-    options: dict[str, object]
-    settings: TrainSettings
+    options: dict[str, Any]
+    settings: FinetuneSettings
     seq_len: int
     max_batch: int
     lr: float
@@ -76,29 +80,39 @@ class Recipe:
             batch_size=batch_size,
             micro_batch=self.settings.micro_batch,
             optimizer=optimizer,
-            lr=self.settings.lr or self.lr,
+            lr=self.lr,
             weight_decay=weight_decay if self.settings.weight_decay is None else self.settings.weight_decay,
             steps=steps,
             seed=self.seed,
+            layer_decay=self.settings.layer_decay,
             **{**chosen(self.settings), "warmup": max(self.settings.warmup, LEAST_WARMUP), **watched},
         )
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A trained task with the score it reached on labels held out of its training rows."""
+class Trial:
+    """A learning rate with what it reached on labels held out of its training rows, and the network of the last part.
 
+    Attributes:
+        recipe: with that rate.
+        loss, score: means over the held-out labels.
+    """
+
+    recipe: Recipe
+    loss: float
+    score: float
     training: Training
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Networks trained for a task, whose answers are averaged, with the score one reached on held-out labels."""
+
+    members: tuple[Training, ...]
     selection: float
 
 
-def holdout(prepared: Prepared, rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split labelled rows into fitting and held-out ones: the first of five stratified parts is held out."""
-    part_of = _parts(prepared, rows, seed)
-    return rows[part_of != 0], rows[part_of == 0]
-
-
-def _parts(prepared: Prepared, rows: np.ndarray, seed: int) -> np.ndarray:
+def parts(prepared: Prepared, rows: np.ndarray, seed: int) -> np.ndarray:
     """A part of PARTS for each row: sorted by class and keyed by content within it, dealt in turn."""
     order = np.lexsort((hash_rows(seed, "holdout", prepared.ids[rows]), prepared.strata(rows)))
     part_of = np.empty(len(rows), np.int64)
@@ -109,46 +123,77 @@ def _parts(prepared: Prepared, rows: np.ndarray, seed: int) -> np.ndarray:
 def fit(start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine) -> Fitted:
     """Train a task on labelled rows, at the learning rate that does best on held-out labels among them.
 
-    With few labels the final model is trained on all rows, for as long as the fixed recipe says; with more it stops
-    early on the held-out part, which is then no part of what it learns from.
+    With few labels the networks are trained on all rows, for as long as the fixed recipe says; with more each stops
+    early on a part held out, another one for each.
 
     Args:
         start: a pretrained encoder (it is copied, not changed), or a description of a new one.
         rows: labelled rows of `prepared`.
     """
-    stopping = len(rows) >= EARLY_STOPPING_FROM and recipe.settings.patience > 0
-    part_of = _parts(prepared, rows, recipe.seed)
-    tried: list[tuple[Recipe, float, float, Training]] = []
+    best = best_of(try_rates(start, prepared, rows, recipe, machine))
+    members = [best.training] if stops_early(rows, recipe) else []
+    for number in range(len(members), recipe.settings.ensemble):
+        job = member_job(start, prepared, rows, best.recipe, machine, number)
+        drive(job, silent)
+        members.append(job.training)
+    return Fitted(tuple(members), best.score)
+
+
+def stops_early(rows: np.ndarray, recipe: Recipe) -> bool:
+    """Whether there are labels enough to hold some out and stop by them."""
+    return len(rows) >= EARLY_STOPPING_FROM and recipe.settings.patience > 0
+
+
+def try_rates(
+    start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine
+) -> list[Trial]:
+    """Each learning rate of the recipe, trained without some labels and scored on them."""
+    stopping = stops_early(rows, recipe)
+    part_of = parts(prepared, rows, recipe.seed)
     kind = scoring(prepared.facts.label_kind)
+    tried = []
     for lr in recipe.trials or (recipe.lr,):
         trial = replace(recipe, lr=lr)
-        probs, truth = [], []
+        answers, truth = [], []
         for part in range(1 if stopping else recipe.folds):
             learn, held = rows[part_of != part], rows[part_of == part]
-            training = _train(start, prepared, learn, held if stopping else None, trial, machine)
-            probs.append(predict_rows(training, prepared, held, recipe.seq_len, machine))
+            job = fit_job(start, prepared, learn, held if stopping else None, trial, machine)
+            drive(job, silent)
+            answers.append(predict_rows([job.training], prepared, held, recipe.seq_len, machine))
             truth.append(prepared.labels[held])
-        answers, targets = np.concatenate(probs), np.concatenate(truth)
-        loss, score = float(kind.losses(answers, targets).mean()), float(kind.scores(answers, targets).mean())
-        tried.append((trial, loss, score, training))
-    # By the loss, which is less noisy than the score, so that the score told is hardly the luckier of two.
-    best, _, selection, training = min(tried, key=lambda one: one[1])
-    if not stopping:
-        training = _train(start, prepared, rows, None, best, machine)
-    return Fitted(training, selection)
+        found, targets = np.concatenate(answers), np.concatenate(truth)
+        loss, score = float(kind.losses(found, targets).mean()), float(kind.scores(found, targets).mean())
+        tried.append(Trial(trial, loss, score, job.training))
+    return tried
 
 
-def _train(
-    start: Encoder | EncoderSpec,
-    prepared: Prepared,
-    rows: np.ndarray,
-    held: np.ndarray | None,
-    recipe: Recipe,
-    machine: Machine,
-) -> Training:
-    job = fit_job(start, prepared, rows, held, recipe, machine)
-    drive(job, silent)
-    return job.training
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """By the loss, which is less noisy than the score, so that the score told is hardly the luckier of two."""
+    return min(trials, key=lambda trial: trial.loss)
+
+
+def member_job(
+    start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine, number: int
+) -> Job:
+    """The stage of one network of an ensemble: its own seed, and its own part of the labels to stop by."""
+    own = recipe if number == 0 else replace(recipe, seed=fold(recipe.seed, "member", number))
+    learn, held = member_rows(prepared, rows, recipe, number)
+    return fit_job(start, prepared, learn, held if len(held) else None, own, machine)
+
+
+def member_jobs(
+    start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine
+) -> list[Job]:
+    """The stages of all networks of an ensemble."""
+    return [member_job(start, prepared, rows, recipe, machine, number) for number in range(recipe.settings.ensemble)]
+
+
+def member_rows(prepared: Prepared, rows: np.ndarray, recipe: Recipe, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a network of an ensemble learns from, and what it stops by: a fifth, another for each; none of few."""
+    if not stops_early(rows, recipe):
+        return rows, rows[:0]
+    part_of = parts(prepared, rows, recipe.seed)
+    return rows[part_of != number % PARTS], rows[part_of == number % PARTS]
 
 
 def fit_job(
@@ -168,36 +213,65 @@ def fit_job(
         facts = replace(facts, image_shape=shape, **{name: vars(start.facts)[name] for name in own})
     stage = recipe.stage(len(rows), stopping=held is not None)
     training = assemble(stage, facts, deepcopy(start))
+    if recipe.settings.head_first:
+        start_head_(training, prepared, rows, recipe, machine)
     loader = loader_of(stage, prepared, rows)
     validation = None if held is None else partial(loader_of(stage, prepared, held).evaluation, batch_size=64)
     return Job("finetune", stage, training, machine, loader.batch, validation)
 
 
 @torch.no_grad()
+def start_head_(training: Training, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine) -> None:
+    """Set the last layer of a task to a linear probe on what it reads, so that the encoder keeps what it knows.
+
+    Source: Kumar et al. 2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution".
+    """
+    head = training.learner.get_submodule("head")
+    assert isinstance(head, Classifier), "a task ends in a head with a last layer"
+    encoder = encoder_of(training.learner.encoders, prepared.modality)
+    pooled_ID = torch.from_numpy(features(encoder, prepared, rows, machine, recipe.seq_len))
+    hidden_IF = head.hidden(pooled_ID.to(head.out.weight.device)).double().cpu().numpy()
+    targets, facts = prepared.labels[rows], training.facts
+    probe, _ = fit_probe(hidden_IF, targets, facts.num_outputs, training.seed)
+    weights = recipe.options.get("class_weights", "none")
+    bias_C = probe.tilted(scoring(facts.label_kind).tilt(weights, targets, facts.classes)).bias_C
+    # A class without a label here gets the odds of one more row among so many, not none: it may still be learnt.
+    known_C = np.isfinite(bias_C)
+    bias_C = np.where(known_C, bias_C, bias_C[known_C].mean() - np.log(len(rows) + 1))
+    # A head for numbers tells standardised ones; classes have mean 0 and deviation 1.
+    head.out.weight.copy_(torch.from_numpy(probe.weight_CF / facts.target_std))
+    head.out.bias.copy_(torch.from_numpy((bias_C - facts.target_mean) / facts.target_std))
+
+
+@torch.no_grad()
 def predict_rows(
-    training: Training, prepared: Prepared, rows: np.ndarray, seq_len: int, machine: Machine
+    members: Sequence[Training], prepared: Prepared, rows: np.ndarray, seq_len: int, machine: Machine
 ) -> np.ndarray:
     """Answers for rows, float64 (I, C), in the order of `rows`."""
     order = np.argsort(prepared.lengths[rows], kind="stable")
-    answers_IC = np.zeros((len(rows), training.facts.num_outputs))
+    answers_IC = np.zeros((len(rows), members[0].facts.num_outputs))
     if len(rows):
         loader = Loader(prepared, rows[order], seed=0, batch_size=64, items="whole", seq_len=seq_len)
-        answers_IC[order] = predict_batches(training, loader.evaluation(), machine)
+        answers_IC[order] = predict_batches(members, loader.evaluation(), machine)
     return answers_IC
 
 
 @torch.no_grad()
-def predict_batches(training: Training, batches: Iterator[Batch], machine: Machine) -> np.ndarray:
-    """Answers for the examples of batches, float64 (I, C), in their order; see Task.answers."""
-    learner = training.learner
-    if not isinstance(learner, Task):
-        raise AssertionError("only a task predicts")
-    learner.eval()
+def predict_batches(members: Sequence[Training], batches: Iterator[Batch], machine: Machine) -> np.ndarray:
+    """Mean answers of networks for the examples of batches, float64 (I, C), in their order; see Task.answers."""
     found = []
     for batch in batches:
         moved = batch.to(torch.device(machine.device))
-        views = training.views(moved, training.config, Moment(keys_for(0, moved, -1), -1, 1.0, False, training.facts))
-        with autocast(machine):
-            logits_BC: Tensor = learner.predict(views).logits_BC
-        found.append(learner.answers(logits_BC).cpu().numpy())
+        answers = [_answers(member, moved, machine) for member in members]
+        found.append((sum(answers[1:], answers[0]) / len(answers)).cpu().numpy())
     return np.concatenate(found)
+
+
+def _answers(member: Training, batch: Batch, machine: Machine) -> Tensor:
+    learner = member.learner
+    assert isinstance(learner, Task), "only a task predicts"
+    learner.eval()
+    views = member.views(batch, member.config, Moment(keys_for(0, batch, -1), -1, 1.0, False, member.facts))
+    with autocast(machine):
+        logits_BC: Tensor = learner.predict(views).logits_BC
+    return learner.answers(logits_BC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from seedbed.models.folder import TOKENIZER, load_encoder, load_head_, save_mode
 from seedbed.train.state import Horizon, Training
 
 ENCODER, NETWORK = "encoder", "network"
+MEMBERS = "members"
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,21 @@ class Model:
     """What a model folder holds.
 
     Attributes:
-        training: the task with its weights, ready to predict; None for an encoder alone.
+        members: the task with its weights, ready to predict; several, whose answers are averaged, for an ensemble; none
+            for an encoder alone.
         extra: kind, task, seq_len, and what else was noted.
     """
 
     encoder: Encoder
     facts: Facts
     tokenizer: Tokenizer | None
-    training: Training | None
+    members: tuple[Training, ...]
     extra: dict[str, Any]
+
+    @property
+    def training(self) -> Training | None:
+        """Its one network; of an ensemble the first."""
+        return self.members[0] if self.members else None
 
     @property
     def seq_len(self) -> int:
@@ -51,12 +59,16 @@ def save_encoder(folder: Path, encoder: Encoder, prepared: Prepared, extra: dict
     _save_tokenizer(folder, prepared)
 
 
-def save_network(folder: Path, training: Training, prepared: Prepared, extra: dict[str, Any]) -> None:
-    """Write a trained task: its encoder, its head and the tokenizer."""
-    learner = training.learner
-    head = learner.get_submodule("head")
+def save_network(folder: Path, members: Sequence[Training], prepared: Prepared, extra: dict[str, Any]) -> None:
+    """Write a trained task: its encoder, its head and the tokenizer; further networks of an ensemble in members/."""
     told = {**extra, **_tokenizer_hash(prepared), "images": prepared.manifest.get("images", {})}
-    save_model(folder, encoder_of(learner.encoders, prepared.modality), training.facts, head=head, extra=told)
+    # The folder itself comes last: what it counts is then there.
+    for number, training in reversed(list(enumerate(members, 1))):
+        learner = training.learner
+        encoder = encoder_of(learner.encoders, prepared.modality)
+        place = folder if number == 1 else folder / MEMBERS / str(number)
+        about = {**told, "members": len(members)}
+        save_model(place, encoder, training.facts, head=learner.get_submodule("head"), extra=about)
     _save_tokenizer(folder, prepared)
 
 
@@ -80,8 +92,11 @@ def load_model(folder: Path) -> Model:
             cause="It was edited, or the disk changed it.",
             fix="Restore it from a copy, or repeat the command that made it.",
         )
-    training = _task(folder, encoder, facts, extra) if extra.get("kind") == NETWORK else None
-    return Model(encoder, facts, tokenizer, training, extra)
+    members = [_task(folder, encoder, facts, extra)] if extra.get("kind") == NETWORK else []
+    for number in range(2, extra.get("members", 1) + 1):
+        place = folder / MEMBERS / str(number)
+        members.append(_task(place, *load_encoder(place)))
+    return Model(encoder, facts, tokenizer, tuple(members), extra)
 
 
 def load_encoder_of(run: Path) -> Model:
@@ -128,19 +143,19 @@ def _shown(shape: tuple[int, ...]) -> str:
     return f"{columns} x {rows} pixels in {channels} channel{'s' if channels > 1 else ''}"
 
 
-def require_network(model: Model, folder: Path) -> Training:
-    """The task of a model that can answer.
+def require_network(model: Model, folder: Path) -> tuple[Training, ...]:
+    """The networks of a model that can answer.
 
     Raises:
         DataError: it is an encoder alone.
     """
-    if model.training is None:
+    if not model.members:
         raise DataError(
             f"{folder} holds an encoder, which cannot answer yet.",
             cause="It was pretrained and not fine-tuned.",
             fix="Train it with labels first: seedbed finetune RUN DATA --label COLUMN.",
         )
-    return model.training
+    return model.members
 
 
 def _task(folder: Path, encoder: Encoder, facts: Facts, extra: dict[str, Any]) -> Training:

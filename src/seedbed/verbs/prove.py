@@ -14,6 +14,7 @@ from seedbed.data.clean import require_labels
 from seedbed.plan.advise import allowed
 from seedbed.verbs.accepts import ENCODING
 from seedbed.verbs.cells import field_of
+from seedbed.verbs.checkup import check_up, patient_of
 from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import load_pretrained
 from seedbed.verbs.options import Options, Result
@@ -85,4 +86,5 @@ def prove(
             "seconds_spent": time.monotonic() - ground.started,
         }
         summary |= keep_winner(contest, judged, folder.folder / "model")
+        summary |= check_up(folder, patient_of(model.encoder, contest))
         return conclude(folder, ground, summary)

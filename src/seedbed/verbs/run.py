@@ -16,6 +16,7 @@ from seedbed.models.encoder import Encoder, make_spec
 from seedbed.plan.advise import Plan, advise
 from seedbed.plan.budget import PROVE_SHARE, Proof
 from seedbed.verbs.cells import field_of
+from seedbed.verbs.checkup import check_up, patient_of
 from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
@@ -78,7 +79,8 @@ def run(
             return conclude(folder, ground, told | {"verdict": _unproven(ground)})
         judged = compare(contest, proof, encoder)
         kept = keep_winner(contest, judged, folder.folder / "model")
-        return conclude(folder, ground, told | judged.summary() | kept)
+        seen = check_up(folder, patient_of(encoder, contest))
+        return conclude(folder, ground, told | judged.summary() | kept | seen)
 
 
 def _trained(

@@ -88,7 +88,7 @@ def _keras(path: Path) -> Start:
     # As keras.utils.load_img and image_dataset_from_directory bring images to their size.
     wants = {"image_size": SIDE, "image_fit": "stretch", "image_resample": "bilinear"}
     layer = ("planner: as Keras does", {"data": wants})
-    return Start(path, Model(encoder, FACTS, None, None, {"foreign": True}), told, (layer,), foreign=True)
+    return Start(path, Model(encoder, FACTS, None, (), {"foreign": True}), told, (layer,), foreign=True)
 
 
 def _checkpoint(folder: Path, options: Options) -> Start:
@@ -113,7 +113,7 @@ def _checkpoint(folder: Path, options: Options) -> Start:
     size = f"{num_parameters(read.encoder):,} parameters"
     told = f"{folder.name}: {FAMILIES[name].name} of transformers, {size}, {beside}{left}"
     return Start(
-        folder, Model(read.encoder, facts, tokenizer, None, {"foreign": True}), told, tuple(layers), foreign=True
+        folder, Model(read.encoder, facts, tokenizer, (), {"foreign": True}), told, tuple(layers), foreign=True
     )
 
 

@@ -1,0 +1,122 @@
+"""Looking for what went wrong in a run: its losses, its labels, its split, the network it trained; kept with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seedbed.core.device import Machine
+from seedbed.core.runs import Run
+from seedbed.data.store import Prepared
+from seedbed.evaluate.diagnose import Finding, of_fit, of_labels, of_split, ranked
+from seedbed.evaluate.linear import fit_probe
+from seedbed.evaluate.probes import features
+from seedbed.models.encoder import Encoder
+from seedbed.report.read import DIAGNOSIS, read_files
+from seedbed.report.story import of_curve
+from seedbed.train.state import Training
+from seedbed.verbs.arms import read_length
+from seedbed.verbs.fit import parts, predict_rows
+from seedbed.verbs.proof import Contest
+
+MOST_ROWS = 3000
+MOST_TEST = 1000
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is looked at: an encoder, the rows whose labels are learnt from, and the machine to look with."""
+
+    encoder: Encoder
+    prepared: Prepared
+    rows: np.ndarray
+    machine: Machine
+    seq_len: int
+    seed: int
+
+
+def patient_of(encoder: Encoder, contest: Contest) -> Patient:
+    """The pretrained encoder of a comparison, with all its labels."""
+    prepared = contest.prepared
+    rows = prepared.rows(split=("train", "validation", "held"), labelled=True)
+    return Patient(encoder, prepared, rows, contest.machine, read_length(encoder.spec), contest.settings.seed)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with the rows it learnt from, and those it was stopped by."""
+
+    member: Training
+    learnt: np.ndarray
+    held: np.ndarray
+
+
+def check_up(run: Run, patient: Patient, trained: Trained | None = None) -> dict[str, Any]:
+    """Look, and write eval/diagnosis.json.
+
+    Args:
+        run: with the losses logged so far.
+        patient: rows and encoder; at most 3,000 rows and 1,000 of the test are looked at.
+        trained: the network that was trained on these rows, where there is one.
+
+    Returns: the kinds of what was found, for the summary.
+    """
+    prepared, rows = patient.prepared, _some(patient.rows, MOST_ROWS)
+    found: list[Finding] = []
+    looked = ["losses"]
+    for curve in read_files(run.folder).curves:
+        found += of_curve(curve)
+    train_x = _features(patient, rows)
+    test = _some(prepared.rows(split="test", labelled=True), MOST_TEST)
+    if len(test):
+        looked.append("likeness of test and training rows")
+        found += [_named(finding, prepared, test) for finding in of_split(train_x, _features(patient, test))]
+    if prepared.facts.label_kind == "class":
+        looked.append("labels")
+        probs_IC = _unseen(train_x, patient, rows)
+        found += [_named(finding, prepared, rows) for finding in of_labels(probs_IC, prepared.labels[rows])]
+        if trained is not None:
+            looked.append("answers for rows learnt from and held out")
+            probe_I = probs_IC.argmax(1) == prepared.labels[rows]
+            learnt, held = (_right(trained.member, patient, some) for some in (trained.learnt, trained.held))
+            found += of_fit(learnt, held, probe_I)
+    (run.folder / DIAGNOSIS).parent.mkdir(exist_ok=True)
+    told = [finding.to_json() for finding in ranked(found)]
+    run.write_json(DIAGNOSIS, {"looked_at": looked, "findings": told})
+    return {"diagnosis": [finding["kind"] for finding in told]}
+
+
+def _some(rows: np.ndarray, most: int) -> np.ndarray:
+    """Rows evenly spread over all of them."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64))] if len(rows) else rows
+
+
+def _features(patient: Patient, rows: np.ndarray) -> np.ndarray:
+    return features(patient.encoder, patient.prepared, rows, patient.machine, patient.seq_len)
+
+
+def _unseen(x_IF: np.ndarray, patient: Patient, rows: np.ndarray) -> np.ndarray:
+    """What a linear probe answers for each row when it learns from the others."""
+    labels, num_classes = patient.prepared.labels[rows], len(patient.prepared.facts.classes)
+    probs_IC = np.zeros((len(rows), num_classes))
+    part_of = parts(patient.prepared, rows, patient.seed)
+    for part in np.unique(part_of):
+        answer = part_of == part
+        model, _ = fit_probe(x_IF[~answer], labels[~answer], num_classes, patient.seed)
+        probs_IC[answer] = model.answers(x_IF[answer])
+    return probs_IC
+
+
+def _right(member: Training, patient: Patient, rows: np.ndarray) -> np.ndarray:
+    rows = _some(rows, MOST_ROWS)
+    answers_IC = predict_rows([member], patient.prepared, rows, patient.seq_len, patient.machine)
+    return answers_IC.argmax(1) == patient.prepared.labels[rows]
+
+
+def _named(finding: Finding, prepared: Prepared, rows: np.ndarray) -> Finding:
+    """The rows of a finding by the keys that the user knows."""
+    keys: Sequence[str] = prepared.keys
+    return finding.about([keys[row] for row in rows[list(finding.rows)].tolist()])
