@@ -85,6 +85,5 @@ def prove(
             **judged.summary(),
             "seconds_spent": time.monotonic() - ground.started,
         }
-        summary |= keep_winner(contest, judged, folder.folder / "model")
-        summary |= check_up(folder, patient_of(model.encoder, contest))
-        return conclude(folder, ground, summary)
+        kept = keep_winner(contest, judged, folder.folder / "model")
+        return conclude(folder, ground, summary | kept | check_up(folder, patient_of(model.encoder, contest)))
