@@ -38,7 +38,7 @@ def keep_winner(contest: Contest, judged: Judged, folder: Path) -> dict[str, Any
 def _held_out(contest: Contest, best: Runner, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Answers (I, C) for labelled rows by models that have not seen their labels, and those rows."""
     prepared, seed = contest.prepared, contest.settings.seed
-    fold_of = folds(prepared.labels[rows], prepared.groups[rows], PARTS, 0, seed, ids=prepared.ids[rows])
+    fold_of = folds(prepared.strata(rows), prepared.groups[rows], PARTS, 0, seed, ids=prepared.ids[rows])
     answers, answered = [np.empty((0, prepared.facts.num_outputs))], [rows[:0]]
     for part in range(PARTS if best.arm.kind in CHEAP else 1):
         learn, held = rows[fold_of != part], rows[fold_of == part]
