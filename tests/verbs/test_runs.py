@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seedbed.cli.app import execute
-from seedbed.core.runs import open_run
+from seedbed.core.runs import open_run, read_json, write_json
 from tests.verbs.conftest import Kept
 from tests.verbs.making import QUICK, Shell, tree
 
@@ -75,6 +75,7 @@ def test_gc_takes_what_nothing_needs(shell: Shell, texts: Kept, out: Path) -> No
     (finished / "eval" / ".tmp-1").write_bytes(b"x" * 10)
     kept = [path for path in (out / "data").iterdir() if path.is_dir()]
     copy = shutil.copytree(kept[0], out / "data" / "elder")
+    write_json(copy / "manifest.json", {**read_json(copy / "manifest.json"), "generation": 0})
     running = open_run(out, "pretrain", "other", {"a": 1})
     (running.folder / "checkpoints").mkdir()
     (running.folder / ".tmp-run.json").write_bytes(b"x")

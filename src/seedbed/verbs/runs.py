@@ -206,11 +206,14 @@ def _litter(out: Path, inside: list[Path], say: Say) -> list[Litter]:
 
 
 def _unnamed(root: Path, named: set[str]) -> list[Path]:
-    """Prepared data without a run, unless they are the only ones to remember how their rows were split."""
+    """Prepared data without a run; the newest generation of each lineage stays, which knows how all rows were split."""
     folders = [path for path in sorted(root.iterdir()) if (path / MANIFEST).is_file()] if root.is_dir() else []
-    lineages = {path: read_json(path / MANIFEST).get("lineage") for path in folders}
-    remembered = {lineages[path] for path in folders if path.name in named}
-    return [path for path in folders if path.name not in named and lineages[path] in remembered]
+    manifests = {path: read_json(path / MANIFEST) for path in folders}
+    newest: dict[str, int] = {}
+    for manifest in manifests.values():
+        newest[manifest["lineage"]] = max(manifest["generation"], newest.get(manifest["lineage"], 0))
+    old = [path for path, of in manifests.items() if of["generation"] < newest[of["lineage"]]]
+    return [path for path in old if path.name not in named]
 
 
 def _size(path: Path) -> int:
