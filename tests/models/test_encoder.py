@@ -122,7 +122,7 @@ def test_states_of_wanted_positions_are_the_same(trunk: str, causal: bool) -> No
     wanted_BN = (torch.rand(values.shape) < 0.3) & keep
     expected = encoder(values, keep, causal)[wanted_BN]
     found = encoder.at(values, keep, wanted_BN, causal)
-    torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(found, expected, atol=5e-6, rtol=1e-5)
     if trunk != "bag":
         parameters = list(encoder.parameters())
         expected_grads = torch.autograd.grad(expected.square().sum(), parameters)
@@ -178,7 +178,7 @@ def test_positions_beyond_the_table_are_computed() -> None:
     tokens_BN = torch.randint(5, 40, (1, num))
     states_BND = encoder(tokens_BN, torch.ones_like(tokens_BN, dtype=torch.bool), causal=True)
     short_BND = encoder(tokens_BN[:, :9], torch.ones(1, 9, dtype=torch.bool), causal=True)
-    torch.testing.assert_close(states_BND[:, :9], short_BND, atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(states_BND[:, :9], short_BND, atol=5e-6, rtol=1e-5)
 
 
 def test_bag_pools_by_inverse_document_frequency() -> None:
