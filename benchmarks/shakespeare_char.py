@@ -22,7 +22,7 @@ import torch
 from outcome import conclude, machine
 
 from seedbed.core.device import Machine, configure
-from seedbed.core.rng import fold
+from seedbed.core.hashing import fold
 from seedbed.core.types import EVALUATION_EPOCH, NO_LABEL, Batch, Facts, Padded
 from seedbed.data.tokenizer import train_tokenizer
 from seedbed.models.encoder import EncoderSpec, make_spec, num_parameters

@@ -206,7 +206,7 @@ def test_json_tells_errors_too(fake: Fake, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(VERBS) == 16
+    assert len(VERBS) == 17
     for verb in VERBS:
         assert execute([verb.name, "--help"]) == 0
         assert verb.help.split()[0] in capsys.readouterr().out

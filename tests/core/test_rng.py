@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from seedbed.core.rng import Keys, fold, hash_rows, keys_for, permute
+from seedbed.core.hashing import fold, hash_rows, permute
+from seedbed.core.rng import Keys, keys_for
 from seedbed.core.types import Batch
 
 

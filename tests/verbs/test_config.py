@@ -25,7 +25,7 @@ def test_show_is_what_no_word_means(shell: Shell) -> None:
 
 def test_init_writes_a_file_that_changes_nothing_and_names_everything(shell: Shell, tmp_path: Path) -> None:
     path = tmp_path / "new" / "all.toml"
-    shell.ok("config", "init", "--to", path, "--objective", "masked_lm")
+    shell.ok("config", "init", "--to", path, "--objective", "masked_lm", "--task", "classify")
     text = path.read_text()
     assert shell.ok("config", "show", "--config", path, "--json").json["summary"]["settings"] == Settings().model_dump(
         mode="json"

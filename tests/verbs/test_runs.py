@@ -71,7 +71,7 @@ def test_a_damaged_configuration_is_named(shell: Shell, out: Path) -> None:
 
 def test_gc_takes_what_nothing_needs(shell: Shell, texts: Kept, out: Path) -> None:
     finished = next(out.glob("finetune-*"))
-    (finished / "eval").mkdir()
+    (finished / "eval").mkdir(exist_ok=True)
     (finished / "eval" / ".tmp-1").write_bytes(b"x" * 10)
     kept = [path for path in (out / "data").iterdir() if path.is_dir()]
     copy = shutil.copytree(kept[0], out / "data" / "elder")

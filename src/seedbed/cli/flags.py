@@ -218,7 +218,7 @@ VERBS = (
         "config",
         "Every option: as it resolves, as a file to begin with, as a JSON schema.",
         ("config_action",),
-        ("to_text", "label", *(flag for flag in JOB if flag not in ("out", "dry_run")), *TALK),
+        ("to_text", "label", "task", *(flag for flag in JOB if flag not in ("out", "dry_run")), *TALK),
         optional=("config_action",),
     ),
     Verb("doctor", "What machine and installation can do, and what is wrong with them.", (), ("out", *TALK)),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from seedbed.core.rng import permute
+from seedbed.core.hashing import permute
 from seedbed.core.types import EVALUATION_EPOCH, Batch, Padded
 from seedbed.data.order import Order, Picks, disjoint_windows
 from seedbed.data.store import Prepared

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seedbed.core.rng import fold, hash_rows, permute
+from seedbed.core.hashing import fold, hash_rows, permute
 
 WINDOW = 64
 _LONG = 8

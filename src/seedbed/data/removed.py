@@ -14,9 +14,6 @@ from seedbed.core.runs import friendly, read_json, write_json
 from seedbed.data.clean import REMOVED, Cleaned
 from seedbed.data.reading import DUPLICATE, USED
 from seedbed.data.rows import listed, number
-from seedbed.data.split import TEST
-from seedbed.data.store import load
-from seedbed.data.write import MANIFEST
 
 _FILE = "removed.json"
 
@@ -90,14 +87,3 @@ def _known(keys: pa.ChunkedArray, word: str, places: np.ndarray) -> np.ndarray:
         cause=nearest(word, shown),
         fix="Keys are FILE:ROW, or FILE for all of its rows; a text file with one key a line names many.",
     )
-
-
-def holders(folder: Path, ids: np.ndarray) -> dict[str, bool]:
-    """Prepared data that hold some rows: name of its folder -> whether rows of them are anything but test rows."""
-    held = {}
-    for path in sorted(folder.glob(f"*/{MANIFEST}")):
-        prepared = load(path.parent)
-        among = np.isin(prepared.ids, ids)
-        if among.any():
-            held[path.parent.name] = bool((prepared.splits[among] != TEST).any())
-    return held

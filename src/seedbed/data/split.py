@@ -9,9 +9,9 @@ import numpy as np
 import xxhash
 
 from seedbed.core.errors import UsageError
-from seedbed.core.rng import fold, hash_rows
+from seedbed.core.hashing import fold, hash_rows
+from seedbed.core.labels import NO_LABEL
 from seedbed.core.settings import Settings
-from seedbed.core.types import NO_LABEL
 from seedbed.data.clean import Cleaned
 
 # HELD: labelled rows kept out of pretraining, for folds. OUT: a row whose group is in a stricter split.

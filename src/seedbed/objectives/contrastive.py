@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from seedbed.core.rng import fold
+from seedbed.core.hashing import fold
 from seedbed.core.settings import Count, Positive, Section, Share
 from seedbed.core.types import Batch, Facts, Learner, Loss, Moment, Setup, Views
 from seedbed.data.augment import augment

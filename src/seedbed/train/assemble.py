@@ -12,7 +12,7 @@ from torch import nn
 from seedbed.core.config import validate_options
 from seedbed.core.errors import UsageError
 from seedbed.core.find import find
-from seedbed.core.rng import fold
+from seedbed.core.hashing import fold
 from seedbed.core.settings import TrainSettings
 from seedbed.core.types import Facts
 from seedbed.data.loader import Loader

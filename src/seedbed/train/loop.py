@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from seedbed.core.device import Machine, autocast
 from seedbed.core.errors import TrainingError, UsageError
-from seedbed.core.rng import fold, keys_for
+from seedbed.core.hashing import fold
+from seedbed.core.rng import keys_for
 from seedbed.core.types import Batch, Learner, Loss, Moment
 from seedbed.train.optim import clip_, eval_frozen_
 from seedbed.train.schedule import schedule

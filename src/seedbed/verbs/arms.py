@@ -12,7 +12,7 @@ from torch import nn
 
 from seedbed.core.device import Machine
 from seedbed.core.find import find
-from seedbed.core.rng import fold
+from seedbed.core.hashing import fold
 from seedbed.core.settings import Settings
 from seedbed.core.types import Facts
 from seedbed.data.store import Prepared

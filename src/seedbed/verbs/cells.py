@@ -11,7 +11,7 @@ import xxhash
 from safetensors.numpy import load, save
 
 from seedbed.core.errors import DataError
-from seedbed.core.rng import hash_rows
+from seedbed.core.hashing import hash_rows
 from seedbed.core.runs import Run, write_atomic
 from seedbed.core.settings import Settings
 from seedbed.core.types import Say

@@ -63,8 +63,6 @@ def config(
 
 
 def _options(settings: Settings) -> dict[str, type[Section]]:
-    """The Config of the task and, when one is named, of the objective."""
-    found = {"task_options": find("tasks", settings.task).config_class}
-    if settings.objective != "auto":
-        found["objective_options"] = find("objectives", settings.objective).config_class
-    return found
+    """The Config of the task and of the objective, where one is named."""
+    named = {"task_options": ("tasks", settings.task), "objective_options": ("objectives", settings.objective)}
+    return {table: find(*learner).config_class for table, learner in named.items() if learner[1] != "auto"}

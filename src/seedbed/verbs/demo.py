@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from seedbed.core.config import merge
-from seedbed.core.rng import hash_rows
+from seedbed.core.hashing import hash_rows
 from seedbed.core.types import Say, silent
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.run import run

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.core.rng import hash_rows
+from seedbed.core.hashing import hash_rows
 from seedbed.core.settings import Settings
 from seedbed.data.store import Prepared
 from seedbed.evaluate.baselines import Classic, ClassicModel, dense_arm

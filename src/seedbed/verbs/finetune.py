@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from seedbed.core.device import Machine
-from seedbed.core.rng import fold
+from seedbed.core.hashing import fold
 from seedbed.core.runs import Run
 from seedbed.core.types import Say, silent
 from seedbed.data.clean import require_labels

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from seedbed.core.device import Machine, autocast
 from seedbed.core.find import find
-from seedbed.core.rng import fold, hash_rows, keys_for
+from seedbed.core.hashing import fold, hash_rows
+from seedbed.core.rng import keys_for
 from seedbed.core.settings import FinetuneSettings
 from seedbed.core.types import Batch, Moment, Task, silent
 from seedbed.data.loader import Loader

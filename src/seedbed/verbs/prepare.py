@@ -11,10 +11,11 @@ import numpy as np
 from seedbed.core.events import Say, silent
 from seedbed.core.runs import read_json
 from seedbed.data.clean import Cleaned
-from seedbed.data.removed import holders, remember, rows_to_remove
+from seedbed.data.removed import remember, rows_to_remove
 from seedbed.data.rows import number
-from seedbed.data.split import SPLITS
-from seedbed.data.store import Prepared
+from seedbed.data.split import SPLITS, TEST
+from seedbed.data.store import Prepared, load
+from seedbed.data.write import MANIFEST
 from seedbed.plan.advise import advise
 from seedbed.verbs.ground import Ground, prepare_for, stand
 from seedbed.verbs.options import Options, Result
@@ -71,7 +72,7 @@ def _remove(ground: Ground, words: list[str]) -> None:
     remember(folder, rows)
     shown = ", ".join(list(rows.values())[:SHOWN]) + (" ..." if len(rows) > SHOWN else "")
     ground.say("understood", lines=[f"{number(len(rows), 'row')} removed on request, and what equals them: {shown}"])
-    held = holders(folder, np.array(list(rows), dtype=np.int64))
+    held = _holders(folder, np.array(list(rows), dtype=np.int64))
     learnt = _learnt_from(ground.out, {name for name, trained in held.items() if trained})
     if learnt:
         names = ", ".join(str(run) for run in learnt)
@@ -113,3 +114,14 @@ def facts_of(prepared: Prepared, cleaned: Cleaned) -> dict[str, Any]:
         "tokenizer": f"{kind}, {entries:,} entries",
         "tokens": {"total": total, "a row": round(total / len(prepared), 1), "longest": longest},
     }
+
+
+def _holders(folder: Path, ids: np.ndarray) -> dict[str, bool]:
+    """Prepared data that hold some rows: name of its folder -> whether rows of them are anything but test rows."""
+    held = {}
+    for path in sorted(folder.glob(f"*/{MANIFEST}")):
+        prepared = load(path.parent)
+        among = np.isin(prepared.ids, ids)
+        if among.any():
+            held[path.parent.name] = bool((prepared.splits[among] != TEST).any())
+    return held

@@ -11,8 +11,8 @@ import numpy as np
 from seedbed.core.device import configure, detect
 from seedbed.core.errors import DataError, UsageError
 from seedbed.core.events import Say, silent
+from seedbed.core.hashing import hash_rows
 from seedbed.core.locate import locate_run
-from seedbed.core.rng import hash_rows
 from seedbed.core.types import NO_LABEL
 from seedbed.data.clean import Cleaned, clean
 from seedbed.data.rows import TEST, VALIDATION
