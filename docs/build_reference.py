@@ -6,6 +6,7 @@ python docs/build_reference.py FOLDER
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import warnings
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def build(folder: Path) -> None:
     with warnings.catch_warnings():
         # Names imported for annotations alone are not there at run time.
         warnings.filterwarnings("ignore", message="Error parsing type annotation")
-        pdoc.pdoc("seedbed", output_directory=folder)
+        parts = [f"seedbed.{part.name}" for part in pkgutil.iter_modules(seedbed.__path__)]
+        pdoc.pdoc("seedbed", *parts, output_directory=folder)
 
 
 def main() -> None:
