@@ -116,3 +116,11 @@ def test_a_sketch_keeps_angles() -> None:
 def test_one_training_row_is_enough_to_stand() -> None:
     trust = fit_trust(np.ones((1, 2)) / 2, np.zeros(1, int), np.ones((1, 4)))
     assert isinstance(trust, Trust) and not trust.unlike(np.ones((1, 4))).any()
+
+
+def test_columns_first_is_kept_like_rows_first(tmp_path: Path) -> None:
+    probs_IC, truth_I = answers(1.0, 100)
+    x = np.random.default_rng(0).normal(size=(50, 8))
+    trust = fit_trust(probs_IC, truth_I, np.asfortranarray(x))
+    save_trust(tmp_path, trust)
+    assert np.array_equal(trust.reference_ID, fit_trust(probs_IC, truth_I, x).reference_ID)

@@ -138,7 +138,8 @@ def sketch(x: Features) -> np.ndarray:
         buckets: Features = sp.csr_matrix((sign_F, (np.arange(wide), bucket_F)), shape=(wide, SKETCH))
         x = x @ buckets
     dense = np.asarray(x if isinstance(x, np.ndarray) else x.toarray(), dtype=np.float64)
-    return (dense / np.maximum(np.linalg.norm(dense, axis=1, keepdims=True), TINY)).astype(np.float32)
+    unit_ID = dense / np.maximum(np.linalg.norm(dense, axis=1, keepdims=True), TINY)
+    return np.ascontiguousarray(unit_ID, dtype=np.float32)  # a matrix product may leave it transposed
 
 
 def _distances(x_ID: np.ndarray, reference_ID: np.ndarray) -> np.ndarray:
