@@ -125,6 +125,7 @@ def test_changed_data_are_a_new_run_and_the_old_data_find_the_old_one(tmp_path: 
     assert second.folder != first.folder == pretrain(path, out=tmp_path / "runs", **PRETRAIN).folder
 
 
+@pytest.mark.slow
 def test_every_file_of_finished_runs_and_their_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bit is flipped in every file that a later command reads; the command names the file with exit code 3."""
     # Reading every export in a new process has its own tests.

@@ -64,6 +64,7 @@ def test_a_class_without_a_label_keeps_a_chance(images: Kept) -> None:
     assert 0 < probs_IC[:, 1].mean() < 0.1 and np.isfinite(probs_IC).all()
 
 
+@pytest.mark.slow
 def test_trials_choose_by_held_out_labels(images: Kept) -> None:
     prepared, encoder = prepared_of(images), load_model(images.run("pretrain") / "model").encoder
     rows, how = labelled_rows(prepared), recipe(images)
@@ -73,6 +74,7 @@ def test_trials_choose_by_held_out_labels(images: Kept) -> None:
     assert recipe(images, lr=0.01).trials == () and recipe(images, lr=0.01).stage(50, stopping=False).lr == 0.01
 
 
+@pytest.mark.slow
 def test_an_ensemble_averages_and_each_member_stops_by_another_part(images: Kept) -> None:
     prepared, encoder = prepared_of(images), load_model(images.run("pretrain") / "model").encoder
     rows, test = labelled_rows(prepared), prepared.rows(split="test", labelled=True)

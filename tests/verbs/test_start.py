@@ -68,6 +68,7 @@ def test_one_command_fine_tunes_every_family(family: str, shell: Shell, table: P
     assert 0 <= scored["accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_load_freeze_new_head_fine_tune(shell: Shell, bert: Path, table: Path, tmp_path: Path) -> None:
     words = ("--label", "label", "--freeze", "encoder", "--out", tmp_path / "r", *FEW)
     told = shell.ok("finetune", bert, table, *words)

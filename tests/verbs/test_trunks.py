@@ -27,6 +27,7 @@ def walked(shell: Shell, kept: Kept, out: Path, trunk: str, objective: str, *wor
     return finetuned
 
 
+@pytest.mark.slow
 def test_a_residual_network_goes_the_whole_way(shell: Shell, images: Kept, tmp_path: Path) -> None:
     finetuned = walked(shell, images, tmp_path / "r", "resnet", "contrastive")
     picture = next(images.more.rglob("*.png"))
