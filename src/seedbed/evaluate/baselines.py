@@ -140,10 +140,10 @@ class Classic:
     @functools.cached_property
     def rendering(self) -> State:
         """What the arm learns without labels, from some of the pool where all of it would be slow."""
-        state: State = self._arm.prepare(self.prepared.raw(_thinned(self.pool, self._arm.MOST)), self.seed)
+        state: State = self._arm.prepare(self.prepared.raw(thinned(self.pool, self._arm.MOST)), self.seed)
         return state
 
 
-def _thinned(rows: np.ndarray, most: int) -> np.ndarray:
+def thinned(rows: np.ndarray, most: int) -> np.ndarray:
     """At most so many of the rows, evenly spaced."""
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64)]

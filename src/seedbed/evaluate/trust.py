@@ -24,7 +24,7 @@ FOLDER, REFERENCE = "trust", "reference"
 SKETCH = 256
 NEIGHBOUR = 5
 USUAL = 0.99
-MOST_REFERENCES = 1000
+MOST_REFERENCES = 1000  # training rows that stand for all
 LEAST_HELD = 20  # held-out answers; fewer would make the temperature a matter of luck
 COOLEST, HOTTEST = 0.05, 20.0
 COVERED = 0.9  # of held-out numbers lie within the margin
@@ -70,24 +70,23 @@ def fit_trust(answers_IC: np.ndarray, targets: np.ndarray, x: Features) -> Trust
     Args:
         answers_IC: for held-out rows.
         targets: of those rows, as the data hold them: their kind decides what is learnt.
-        x: features of training rows, dense or sparse, at least one row.
+        x: features of some training rows, dense or sparse, at least one row; all of them are kept as the reference.
 
     Source: for numbers, Lei et al. 2018, Distribution-free predictive inference for regression (split conformal).
     """
     scored = scoring_of(targets)
     held = len(targets) if len(targets) >= LEAST_HELD else 0
     numbers = scored.KIND == "number"
-    margin = temperature = 0.0
+    margin, temperature = 0.0, 1.0
     if held and numbers:
         error_I = np.sort(np.abs(answers_IC[:, 0] - targets))
         margin = float(error_I[min(int(np.ceil(COVERED * (held + 1))), held) - 1])
     elif held:
         temperature = _temperature(answers_IC, targets)
-    every = np.linspace(0, x.shape[0] - 1, min(x.shape[0], MOST_REFERENCES)).astype(np.int64)
-    reference_ID = sketch(x[every])
+    reference_ID = sketch(x)
     # The nearest of a reference row is itself, so its limit is one neighbour short: on the side of fewer alarms.
     limit = float(np.quantile(_distances(reference_ID, reference_ID), USUAL))
-    return Trust(scored.KIND, temperature or 1.0, margin, held, limit, reference_ID)
+    return Trust(scored.KIND, temperature, margin, held, limit, reference_ID)
 
 
 def save_trust(folder: Path, trust: Trust) -> None:

@@ -13,9 +13,10 @@ import torch
 
 from seedbed.core.device import Machine
 from seedbed.core.settings import Settings
-from seedbed.core.types import EVALUATION_EPOCH, NO_LABEL, Batch, Facts
+from seedbed.core.types import EVALUATION_EPOCH, NO_LABEL, Batch, Facts, Say
 from seedbed.data.rows import Row, Unreadable
 from seedbed.data.store import Prepared
+from seedbed.evaluate.baselines import thinned
 from seedbed.evaluate.kept import is_classic, load_classic
 from seedbed.evaluate.linear import Features
 from seedbed.evaluate.probes import pool_batches
@@ -101,8 +102,7 @@ def learn_trust(
 
     Returns: what was learnt, for the summary.
     """
-    rows = prepared.rows(split=("train", "validation", "held"))
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_REFERENCES)).astype(np.int64)]
+    rows = thinned(prepared.rows(split=("train", "validation", "held")), MOST_REFERENCES)
     features = _plain_answerer(folder, machine).features
     trust = fit_trust(answers_IC, prepared.labels[held], features(list(prepared.raw(rows))))
     save_trust(folder, trust)
@@ -119,6 +119,13 @@ class Read(NamedTuple):
 
     contents: list[str | np.ndarray]
     reasons: list[str]
+
+    def warn(self, say: Say) -> None:
+        """Say how many rows could not be read."""
+        unread = sum(map(bool, self.reasons))
+        if unread:
+            told = f"{unread:,} of {len(self.reasons):,} rows could not be read; their reasons are in the answers."
+            say("warning", text=told)
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Values of the rows that could be read (I, ...) as values of all rows, nan where there is none."""

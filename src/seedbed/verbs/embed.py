@@ -47,10 +47,8 @@ def embed(
         {"key": row.key, "vector": None if reason else vector_D.tolist(), "reason": reason or None}
         for row, vector_D, reason in zip(rows, read.spread(x_ID), read.reasons, strict=True)
     ]
-    unread = sum(map(bool, read.reasons))
-    if unread:
-        say("warning", text=f"{unread:,} of {len(rows):,} rows could not be read; their reasons are in the answers.")
-    summary: dict[str, Any] = {"rows": len(rows), "embedded": len(rows) - unread, "width": model.encoder.width}
+    read.warn(say)
+    summary: dict[str, Any] = {"rows": len(rows), "embedded": len(read.contents), "width": model.encoder.width}
     if target is None:
         return Result(None, summary | {"vectors": told})
     width = model.encoder.width

@@ -102,9 +102,8 @@ def _abstain(line: dict[str, Any], least: float) -> bool:
 
 
 def _warn(told: list[dict[str, Any]], read: Read, say: Say) -> None:
-    unread, unlike = sum(map(bool, read.reasons)), sum(line["unlike"] is True for line in told)
-    if unread:
-        say("warning", text=f"{unread:,} of {len(told):,} rows could not be read; their reasons are in the answers.")
+    read.warn(say)
+    unlike = sum(line["unlike"] is True for line in told)
     # One row in a hundred of the training data themselves lies as far out.
     if unlike > max(1, 0.02 * len(told)):
         say("warning", text=f"{unlike:,} of {len(told):,} rows are unlike the training data: trust their answers less.")
