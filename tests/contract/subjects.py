@@ -91,8 +91,10 @@ class Subject:
         encoders = nn.ModuleDict({self.modality: build_encoder(self.spec, facts)})
         return self.module.learner_class(self.module.config_class(), encoders, facts)
 
-    def training(self, num_steps: int, *, seed: int = 0, freeze: tuple[str, ...] = (), **changed: int) -> Training:
-        learner = self.learner(seed)
+    def training(
+        self, num_steps: int, *, seed: int = 0, freeze: tuple[str, ...] = (), device: str = "cpu", **changed: int
+    ) -> Training:
+        learner = self.learner(seed).to(device)
         setup = self.module.setup
         lr = BAG_LR if self.trunk == "bag" and setup.optimizer == "adamw" else LR[setup.optimizer]
         made = {
@@ -144,8 +146,8 @@ def labels_of(kind: str, labels_B: Tensor) -> Tensor:
         return labels_B
     known_B = labels_B != NO_LABEL
     if kind == "set":
-        return SETS[labels_B].where(known_B[:, None], NO_LABEL)
-    return NUMBERS[labels_B].where(known_B, float("nan"))
+        return SETS.to(labels_B.device)[labels_B].where(known_B[:, None], NO_LABEL)
+    return NUMBERS.to(labels_B.device)[labels_B].where(known_B, float("nan"))
 
 
 def moment(batch: Batch, modality: str, training: bool = True, step: int = 5, facts: Facts | None = None) -> Moment:

@@ -40,8 +40,7 @@ def test_settings_win_over_detection() -> None:
 
 
 def test_auto_takes_what_is_there() -> None:
-    there = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    assert detect(Settings()).device == there
+    assert detect(Settings()).device == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def test_unknown_and_absent_devices() -> None:

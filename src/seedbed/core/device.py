@@ -79,7 +79,8 @@ def configure(machine: Machine) -> None:
     if machine.device == "cuda":
         # cuBLAS repeats itself only with a fixed workspace, which it reads when first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # Of a graphics card some kernels have no deterministic form: it is told, and does not end the run.
+    torch.use_deterministic_algorithms(True, warn_only=machine.device != "cpu")
     _keep_memory()
     # Filling fresh memory is for finding bugs; it costs a pass over every tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by torch at import
@@ -120,7 +121,8 @@ def peak_rss_bytes() -> int:
 def _device(wanted: str) -> str:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+        # Apple's has neither doubles nor sparse gradients, which word vectors need: it is taken when asked for.
+        return "cuda" if there["cuda"] else "cpu"
     if wanted not in there:
         raise UsageError(
             f'There is no device "{wanted}".', cause=nearest(wanted, DEVICES), fix=f"One of: {', '.join(DEVICES)}."

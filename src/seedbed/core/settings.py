@@ -150,7 +150,7 @@ class Settings(Section):
     task: str = Field("auto", description="how labels are learnt: a file name of seedbed/tasks; auto: by the labels")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="processor threads; 0: all cores")
     memory: Positive | None = Field(None, description="memory to plan for, in GiB; default: all there is")
-    device: str = Field("auto", description="cpu, cuda or mps; auto: the fastest there is")
+    device: str = Field("auto", description="cpu, cuda or mps; auto: cuda where it is there")
     allow_download: bool = Field(False, description="fetch a checkpoint named hf:OWNER/NAME; else no network is used")
     data: DataSettings = DataSettings()
     pretrain: TrainSettings = TrainSettings()

@@ -41,6 +41,7 @@ def features(encoder: Encoder, prepared: Prepared, rows: np.ndarray, machine: Ma
 def pool_batches(encoder: Encoder, batches: Iterable[Batch], modality: str, machine: Machine) -> np.ndarray:
     """Pooled states of the examples of batches, float32 (I, D), in their order."""
     device = torch.device(machine.device)
+    encoder.to(device)
     found = []
     with evaluating(encoder):
         for batch in batches:

@@ -39,7 +39,7 @@ def views(batch: Batch, config: Config, at: Moment) -> Views:
     _, channels, rows, columns = clean_BCYX.shape
     hidden_BYX = (at.keys.uniform("hidden", rows * columns) < config.hidden).unflatten(1, (rows, columns))
     noise_BCYX = at.keys.normal("noise", channels * rows * columns).unflatten(1, (channels, rows, columns))
-    mean_C11 = clean_BCYX.new_tensor(at.facts.channel_mean)[:, None, None]
+    mean_C11 = torch.tensor(at.facts.channel_mean)[:, None, None].to(clean_BCYX)
     noisy_BCYX = clean_BCYX + config.noise * noise_BCYX
     damaged_BCYX = torch.where(hidden_BYX[:, None], mean_C11, noisy_BCYX)
     return {"damaged_BCYX": damaged_BCYX, "clean_BCYX": clean_BCYX, "keep_B": keep_B}

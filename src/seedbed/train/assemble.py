@@ -81,13 +81,14 @@ def chosen(train: TrainSettings) -> dict[str, Any]:
     return train.model_dump(include=names, exclude_none=True)
 
 
-def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Training:
+def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec, device: str = "cpu") -> Training:
     """Build learner and optimisers.
 
     Args:
         stage: what was decided.
         facts: of the prepared data.
         encoder: a pretrained encoder, trained further in place, or the description of a new one.
+        device: where it will train. Initial weights are drawn on the processor, so that they are the same anywhere.
 
     Raises:
         UsageError: unknown learner or option, a learner that does not understand this modality, or early stopping of
@@ -105,6 +106,8 @@ def assemble(stage: Stage, facts: Facts, encoder: Encoder | EncoderSpec) -> Trai
         encoder = build_encoder(encoder, facts)
     config = validate_options(module.config_class, stage.options, f"{stage.kind[:-1]}_options")
     learner = module.learner_class(config, nn.ModuleDict({facts.modality: encoder}), facts)
+    # Before optimisers and averages, whose state lies where the parameters lie.
+    learner.to(device)
     if learner.phases > 1 and stage.patience:
         raise UsageError(
             f"patience = {stage.patience} with {stage.name}, whose layers learn one after another.",

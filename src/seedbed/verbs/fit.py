@@ -213,7 +213,7 @@ def fit_job(
         shape = (start.facts.image_shape[0], *facts.image_shape[1:])
         facts = replace(facts, image_shape=shape, **{name: vars(start.facts)[name] for name in own})
     stage = recipe.stage(len(rows), stopping=held is not None)
-    training = assemble(stage, facts, deepcopy(start))
+    training = assemble(stage, facts, deepcopy(start), machine.device)
     if recipe.settings.head_first:
         start_head_(training, prepared, rows, recipe, machine)
     loader = loader_of(stage, prepared, rows)
@@ -261,6 +261,8 @@ def predict_rows(
 def predict_batches(members: Sequence[Training], batches: Iterator[Batch], machine: Machine) -> np.ndarray:
     """Mean answers of networks for the examples of batches, float64 (I, C), in their order; see Task.answers."""
     found = []
+    for member in members:
+        member.learner.to(machine.device)
     for batch in batches:
         moved = batch.to(torch.device(machine.device))
         answers = [_answers(member, moved, machine) for member in members]

@@ -131,7 +131,7 @@ def settle(ground: Ground, prepared: Prepared, plan: Plan, run: Run, prove_s: fl
     settings, machine = ground.settings, ground.machine
     rows = pretraining_rows(prepared, settings)
     stage = replace(pretrain_stage(plan, settings), steps=settings.steps or 1)
-    training = _assembled(stage, plan, prepared)
+    training = _assembled(stage, plan, prepared, machine)
     shape = _shape(training.learner, plan, prepared, settings, machine)
     plan = with_memory(
         plan, shape, machine, coupled=training.learner.coupled, chosen=settings.pretrain.micro_batch is not None
@@ -165,7 +165,7 @@ def train_encoder(
     """Run the pretraining stage to its end, continuing where it stood."""
     settings, machine = ground.settings, planned_machine(plan, ground)
     stage = pretrain_stage(plan, settings)
-    training = _assembled(stage, plan, prepared)
+    training = _assembled(stage, plan, prepared, machine)
     loader = loader_of(stage, prepared, pretraining_rows(prepared, settings))
     validation = prepared.rows(split="validation")
     scored = None
@@ -196,8 +196,9 @@ def planned_machine(plan: Plan, ground: Ground) -> Machine:
     return machine
 
 
-def _assembled(stage: Stage, plan: Plan, prepared: Prepared) -> Training:
-    return assemble(stage, prepared.facts, make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts))
+def _assembled(stage: Stage, plan: Plan, prepared: Prepared, machine: Machine) -> Training:
+    spec = make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts)
+    return assemble(stage, prepared.facts, spec, machine.device)
 
 
 def _shape(learner: Learner, plan: Plan, prepared: Prepared, settings: Settings, machine: Machine) -> Shape:
@@ -223,7 +224,7 @@ def _shape(learner: Learner, plan: Plan, prepared: Prepared, settings: Settings,
 def _measured_step(plan: Plan, prepared: Prepared, settings: Settings, loader: Loader, machine: Machine) -> float:
     """Median seconds of a few steps of a learner that is thrown away."""
     stage = replace(pretrain_stage(plan, settings), steps=TIMED_STEPS + 1)
-    training = _assembled(stage, plan, prepared)
+    training = _assembled(stage, plan, prepared, machine)
     seconds = [item.seconds for item in steps(training, loader.batch, machine)]
     return float(np.median(seconds[1:]))
 
