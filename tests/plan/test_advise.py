@@ -10,7 +10,7 @@ from seedbed.core.errors import BudgetError, OutOfMemoryError, UsageError
 from seedbed.core.find import find
 from seedbed.core.settings import Settings
 from seedbed.plan.advise import EVIDENCE, Plan, advise, pretrain_stage, with_horizon, with_memory
-from seedbed.plan.budget import Shape
+from seedbed.plan.budget import Footprint
 from seedbed.plan.profile import Profile
 
 MACHINE = Machine("cpu", 2, "float32", 8 * 2**30, 2, "a processor")
@@ -132,21 +132,21 @@ def test_too_little_time_left_is_an_error_with_a_way_out() -> None:
         timed(advise(REVIEWS, given, MACHINE), given, left_s=2.0)
 
 
-SHAPE = Shape(num_parameters=3_000_000, width=256, depth=6, positions=128, outputs=20 * 8000)
+FOOTPRINT = Footprint(num_parameters=3_000_000, kept=8 << 20, kept_each=3 << 20)
 
 
 def test_memory_decides_the_micro_batch() -> None:
     plan = advise(REVIEWS, settings(objective="masked_lm"), MACHINE)
-    whole = with_memory(plan, SHAPE, MACHINE, coupled=False, chosen=False)
+    whole = with_memory(plan, FOOTPRINT, MACHINE, coupled=False, chosen=False)
     assert whole.micro_batch == plan.batch_size and "whole batch at once" in whole.reasons[-1]
     tight = Machine("cpu", 2, "float32", 300 * 2**20, 2, "a processor")
-    split = with_memory(plan, SHAPE, tight, coupled=False, chosen=False)
+    split = with_memory(plan, FOOTPRINT, tight, coupled=False, chosen=False)
     assert 0 < split.micro_batch < plan.batch_size
     assert split.memory_bytes < 0.6 * tight.memory_bytes
     assert pretrain_stage(split, settings()).micro_batch == split.micro_batch
-    assert with_memory(plan, SHAPE, tight, coupled=False, chosen=True).micro_batch == plan.micro_batch
+    assert with_memory(plan, FOOTPRINT, tight, coupled=False, chosen=True).micro_batch == plan.micro_batch
     with pytest.raises(OutOfMemoryError):
-        with_memory(plan, SHAPE, tight, coupled=True, chosen=False)
+        with_memory(plan, FOOTPRINT, tight, coupled=True, chosen=False)
 
 
 def test_a_plan_survives_json() -> None:

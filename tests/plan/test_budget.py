@@ -6,7 +6,7 @@ import pytest
 
 from seedbed.core.errors import BudgetError, OutOfMemoryError
 from seedbed.plan import budget
-from seedbed.plan.budget import LEAST_ITEMS, Price, Shape
+from seedbed.plan.budget import LEAST_ITEMS, Footprint, Price
 
 
 @pytest.mark.parametrize("seconds", [10.0, 60.0, 3600.0])
@@ -102,26 +102,26 @@ def test_a_comparison_that_cannot_fit_names_the_least_that_would() -> None:
     assert fits.items >= LEAST_ITEMS and fits.draws == 5
 
 
-SHAPE = Shape(num_parameters=3_000_000, width=256, depth=6, positions=128, outputs=128 * 8000)
+FOOTPRINT = Footprint(num_parameters=3_000_000, kept=8 << 20, kept_each=16 << 20)
 
 
 def test_micro_batch_halves_until_it_fits() -> None:
-    assert budget.micro_batch(SHAPE, 64, 64 * 2**30, coupled=False) == 64
-    small = int((SHAPE.fixed_bytes() + 10 * SHAPE.example_bytes()) / budget.MEMORY_SHARE)
-    assert budget.micro_batch(SHAPE, 64, small, coupled=False) == 8
-    assert budget.micro_batch(SHAPE, 64, 0, coupled=True) == 64
-    assert budget.memory_bytes(SHAPE, 8) <= budget.MEMORY_SHARE * small
+    assert budget.micro_batch(FOOTPRINT, 64, 64 * 2**30, coupled=False) == 64
+    small = int((FOOTPRINT.fixed_bytes() + 10 * FOOTPRINT.example_bytes()) / budget.MEMORY_SHARE)
+    assert budget.micro_batch(FOOTPRINT, 64, small, coupled=False) == 8
+    assert budget.micro_batch(FOOTPRINT, 64, 0, coupled=True) == 64
+    assert budget.memory_bytes(FOOTPRINT, 8) <= budget.MEMORY_SHARE * small
 
 
 def test_what_cannot_be_split_or_does_not_fit_is_refused() -> None:
-    small = int((SHAPE.fixed_bytes() + 10 * SHAPE.example_bytes()) / budget.MEMORY_SHARE)
+    small = int((FOOTPRINT.fixed_bytes() + 10 * FOOTPRINT.example_bytes()) / budget.MEMORY_SHARE)
     with pytest.raises(OutOfMemoryError, match="couples") as caught:
-        budget.micro_batch(SHAPE, 64, small, coupled=True)
+        budget.micro_batch(FOOTPRINT, 64, small, coupled=True)
     assert caught.value.exit_code == 5 and "batch_size=8" in caught.value.fix
     with pytest.raises(OutOfMemoryError, match="too large"):
-        budget.micro_batch(SHAPE, 64, 2**20, coupled=False)
+        budget.micro_batch(FOOTPRINT, 64, 2**20, coupled=False)
 
 
 def test_an_average_of_the_weights_costs_one_more_copy() -> None:
-    with_ema = Shape(1000, 8, 1, 4, 10, ema=True)
-    assert with_ema.fixed_bytes() - Shape(1000, 8, 1, 4, 10).fixed_bytes() == 4000
+    assert Footprint(1000, 8, 4).fixed_bytes() == 16_008
+    assert Footprint(1000, 8, 4, ema=True).fixed_bytes() == 20_008

@@ -271,11 +271,11 @@ def _machine_reason(used: Machine, machine: Machine) -> str:
     return f"{used.precision} ({why}), {threads} on {used.processor}."
 
 
-def with_memory(plan: Plan, shape: budget.Shape, machine: Machine, *, coupled: bool, chosen: bool) -> Plan:
+def with_memory(plan: Plan, footprint: budget.Footprint, machine: Machine, *, coupled: bool, chosen: bool) -> Plan:
     """The plan with its micro-batch and memory estimate.
 
     Args:
-        shape: of the learner as built.
+        footprint: of the learner as built.
         machine: whose memory counts.
         coupled: whether the batch must stay whole.
         chosen: whether the user fixed the micro-batch, which is then left as it is.
@@ -283,8 +283,8 @@ def with_memory(plan: Plan, shape: budget.Shape, machine: Machine, *, coupled: b
     Raises:
         OutOfMemoryError: nothing fits.
     """
-    size = plan.micro_batch if chosen else budget.micro_batch(shape, plan.batch_size, machine.memory_bytes, coupled)
-    needed = budget.memory_bytes(shape, size)
+    size = plan.micro_batch if chosen else budget.micro_batch(footprint, plan.batch_size, machine.memory_bytes, coupled)
+    needed = budget.memory_bytes(footprint, size)
     parts = "the whole batch at once" if size >= plan.batch_size else f"micro-batches of {size}"
     reason = f"{parts[0].upper()}{parts[1:]}: about {needed / 2**20:,.0f} MiB are needed."
     return replace(plan, micro_batch=size, memory_bytes=needed, reasons=(*plan.reasons, reason))

@@ -16,17 +16,18 @@ from seedbed.core.device import Machine, configure, peak_rss_bytes
 from seedbed.core.find import find
 from seedbed.core.runs import Run
 from seedbed.core.settings import Settings
-from seedbed.core.types import Learner, Say, silent
+from seedbed.core.types import Say, silent
 from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
 from seedbed.data.strings import pick
 from seedbed.evaluate.probes import effective_rank, feature_std, features, neighbour_accuracy
 from seedbed.models.encoder import Encoder, make_spec, num_parameters
 from seedbed.plan.advise import Plan, advise, pretrain_stage, with_horizon, with_memory
-from seedbed.plan.budget import Shape
+from seedbed.plan.budget import Footprint
 from seedbed.plan.profile import Profile, profile
 from seedbed.train.assemble import Stage, assemble, loader_of
 from seedbed.train.loop import steps
+from seedbed.train.memory import kept_bytes
 from seedbed.train.state import Training
 from seedbed.verbs.drive import Job, Progress, drive
 from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, stand, working, write_start
@@ -132,9 +133,10 @@ def settle(ground: Ground, prepared: Prepared, plan: Plan, run: Run, prove_s: fl
     rows = pretraining_rows(prepared, settings)
     stage = replace(pretrain_stage(plan, settings), steps=settings.steps or 1)
     training = _assembled(stage, plan, prepared, machine)
-    shape = _shape(training.learner, plan, prepared, settings, machine)
+    kept = kept_bytes(training, loader_of(stage, prepared, rows).batch(0), machine)
+    footprint = Footprint(num_parameters(training.learner), *kept, ema=settings.pretrain.ema > 0)
     plan = with_memory(
-        plan, shape, machine, coupled=training.learner.coupled, chosen=settings.pretrain.micro_batch is not None
+        plan, footprint, machine, coupled=training.learner.coupled, chosen=settings.pretrain.micro_batch is not None
     )
     loader = loader_of(pretrain_stage(plan, settings), prepared, rows)
     step_s = 0.0 if settings.steps is not None else _measured_step(plan, prepared, settings, loader, machine)
@@ -199,26 +201,6 @@ def planned_machine(plan: Plan, ground: Ground) -> Machine:
 def _assembled(stage: Stage, plan: Plan, prepared: Prepared, machine: Machine) -> Training:
     spec = make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts)
     return assemble(stage, prepared.facts, spec, machine.device)
-
-
-def _shape(learner: Learner, plan: Plan, prepared: Prepared, settings: Settings, machine: Machine) -> Shape:
-    encoder = learner.encoders[prepared.modality]
-    assert isinstance(encoder, Encoder), "every learner holds an Encoder per modality"
-    options = encoder.spec.options
-    channels, rows, columns = prepared.facts.image_shape
-    positions = plan.seq_len or max(rows * columns // 16, 1)
-    # Objectives that read documents in windows predict tokens, but on a bag of words only their pairs.
-    logits = prepared.facts.vocab_size if plan.items == "chunks" and plan.trunk != "bag" else 256
-    outputs = positions * logits or channels * rows
-    return Shape(
-        num_parameters=num_parameters(learner),
-        width=options["width"],
-        depth=options.get("depth", 0),
-        positions=positions,
-        outputs=outputs,
-        value_bytes=2 if machine.precision == "bfloat16" else 4,
-        ema=settings.pretrain.ema > 0,
-    )
 
 
 def _measured_step(plan: Plan, prepared: Prepared, settings: Settings, loader: Loader, machine: Machine) -> float:
