@@ -21,6 +21,8 @@ def test_the_same_command_finds_its_own_run(shell: Shell, texts: Kept) -> None:
 
 def test_it_is_scored_on_test_rows_once(images: Kept) -> None:
     summary = json.loads((images.run("finetune") / "run.json").read_text())["summary"]
+    # Too few labels to stop by some: networks trained without a part each answer for it instead.
+    assert summary["trust"]["held"] == summary["labels"] < 200 and summary["trust"]["temperature"] != 1.0
     assert summary["labels"] + summary["test_rows"] == 60
     assert summary["test"]["accuracy"] > 0.7
 

@@ -32,8 +32,8 @@ def prepared_of(kept: Kept) -> Prepared:
 
 
 def recipe(kept: Kept, **settings: Any) -> Recipe:
-    spec = load_model(kept.run("pretrain") / "model").encoder.spec
-    return recipe_of(spec, Settings(task="classify", finetune=FinetuneSettings(**settings)), 7)
+    encoder = load_model(kept.run("pretrain") / "model").encoder
+    return recipe_of(encoder, Settings(task="classify", finetune=FinetuneSettings(**settings)), 7)
 
 
 @pytest.mark.parametrize("kind", ["texts", "images"])
@@ -58,10 +58,20 @@ def test_a_class_without_a_label_keeps_a_chance(images: Kept) -> None:
     prepared = prepared_of(images)
     rows = labelled_rows(prepared)
     few = rows[prepared.labels[rows] != 1]
-    spec = load_model(images.run("pretrain") / "model").encoder.spec
-    job = fit_job(spec, prepared, few, None, recipe(images), MACHINE)
+    encoder = load_model(images.run("pretrain") / "model").encoder
+    job = fit_job(encoder, prepared, few, None, recipe(images), MACHINE)
     probs_IC = predict_rows([job.training], prepared, few, 0, MACHINE)
     assert 0 < probs_IC[:, 1].mean() < 0.1 and np.isfinite(probs_IC).all()
+
+
+def test_from_scratch_the_head_starts_at_random(images: Kept) -> None:
+    """What a probe finds in features that mean nothing would have to be unlearnt."""
+    prepared = prepared_of(images)
+    rows = labelled_rows(prepared)
+    spec = load_model(images.run("pretrain") / "model").encoder.spec
+    job = fit_job(spec, prepared, rows, None, recipe(images), MACHINE)
+    probs_IC = predict_rows([job.training], prepared, rows, 0, MACHINE)
+    assert np.abs(probs_IC - 1 / probs_IC.shape[1]).max() < 0.15
 
 
 @pytest.mark.slow

@@ -110,7 +110,9 @@ class FinetuneSettings(TrainSettings):
 
     patience: Annotated[int, Field(ge=0)] = Field(5, description="evaluations without progress before stopping; 0: off")
     evaluations: Count = Field(20, description="how often the held-out labels are scored")
-    head_first: bool = Field(True, description="start the head from a linear probe, then train everything")
+    head_first: bool = Field(
+        True, description="start the head from a probe of what was pretrained, then train everything"
+    )
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="factor of the learning rate from each layer to the one below it; 1: all alike"
     )

@@ -23,7 +23,7 @@ from seedbed.verbs.answer import learn_trust
 from seedbed.verbs.arms import recipe_of
 from seedbed.verbs.checkup import Patient, Trained, check_up
 from seedbed.verbs.drive import Job, drive
-from seedbed.verbs.fit import Recipe, best_of, member_jobs, member_rows, predict_rows, try_rates
+from seedbed.verbs.fit import Recipe, answer_unseen, best_of, member_jobs, member_rows, predict_rows, try_rates
 from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import NETWORK, require_fit, save_network
 from seedbed.verbs.options import Options, Result
@@ -69,7 +69,7 @@ def finetune(
         return Result(None, {"encoder": str(source), "labels": ground.cleaned.label_shares})
     prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)
     rows = labelled_rows(prepared)
-    recipe = recipe_of(model.encoder.spec, ground.settings, fold(ground.settings.seed, "finetune"))
+    recipe = recipe_of(model.encoder, ground.settings, fold(ground.settings.seed, "finetune"))
     also = {"encoder": str(source.resolve()), **start.identity()}
     with working("finetune", ground, **also) as folder:
         if folder.status() == "finished":
@@ -93,11 +93,14 @@ def _told(folder: Run, members: Sequence[Training], patient: Patient, recipe: Re
     prepared, rows, machine = patient.prepared, patient.rows, patient.machine
     summary = {"labels": len(rows), "steps": members[0].step, "lr": recipe.lr}
     summary |= _scored(members, prepared, recipe.seq_len, machine)
-    learnt, held = member_rows(prepared, rows, recipe, 0)
-    # The first network has not seen its part; the others of an ensemble have.
-    unseen_IC = predict_rows(members[:1], prepared, held, recipe.seq_len, machine)
+    learnt, stopped_by = member_rows(prepared, rows, recipe, 0)
+    if len(stopped_by):
+        # The first network has not seen its part; the others of an ensemble have.
+        held, unseen_IC = stopped_by, predict_rows(members[:1], prepared, stopped_by, recipe.seq_len, machine)
+    else:
+        held, unseen_IC = answer_unseen(patient.encoder, prepared, rows, recipe, machine)
     trust = learn_trust(folder.folder / "model", unseen_IC, held, prepared, machine)
-    return summary | {"trust": trust} | check_up(folder, patient, Trained(members[0], learnt, held))
+    return summary | {"trust": trust} | check_up(folder, patient, Trained(members[0], learnt, stopped_by))
 
 
 def _chosen(

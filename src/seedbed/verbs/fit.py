@@ -168,6 +168,23 @@ def try_rates(
     return tried
 
 
+def answer_unseen(
+    start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, and answers (I, C) for them by networks trained as on all rows, but without them.
+
+    Every row where a fit is cheap, else one part of PARTS.
+    """
+    part_of = parts(prepared, rows, recipe.seed)
+    held, answers = [], []
+    for part in range(PARTS if recipe.folds > 1 else 1):
+        job = fit_job(start, prepared, rows[part_of != part], None, recipe, machine)
+        drive(job, silent)
+        held.append(rows[part_of == part])
+        answers.append(predict_rows([job.training], prepared, held[-1], recipe.seq_len, machine))
+    return np.concatenate(held), np.concatenate(answers)
+
+
 def best_of(trials: Sequence[Trial]) -> Trial:
     """By the loss, which is less noisy than the score, so that the score told is hardly the luckier of two."""
     return min(trials, key=lambda trial: trial.loss)
@@ -214,7 +231,8 @@ def fit_job(
         facts = replace(facts, image_shape=shape, **{name: vars(start.facts)[name] for name in own})
     stage = recipe.stage(len(rows), stopping=held is not None)
     training = assemble(stage, facts, deepcopy(start), machine.device)
-    if recipe.settings.head_first:
+    # A probe of features that mean nothing yet would only lead astray: from scratch the head starts at random.
+    if recipe.settings.head_first and isinstance(start, Encoder):
         start_head_(training, prepared, rows, recipe, machine)
     loader = loader_of(stage, prepared, rows)
     validation = None if held is None else partial(loader_of(stage, prepared, held).evaluation, batch_size=64)
