@@ -32,8 +32,8 @@ def prepared_of(kept: Kept) -> Prepared:
 
 
 def recipe(kept: Kept, **settings: Any) -> Recipe:
-    encoder = load_model(kept.run("pretrain") / "model").encoder
-    return recipe_of(encoder, Settings(task="classify", finetune=FinetuneSettings(**settings)), 7)
+    spec = load_model(kept.run("pretrain") / "model").encoder.spec
+    return recipe_of(spec, Settings(task="classify", finetune=FinetuneSettings(**settings)), 7)
 
 
 @pytest.mark.parametrize("kind", ["texts", "images"])

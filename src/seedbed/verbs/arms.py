@@ -33,9 +33,7 @@ from seedbed.verbs.model import NETWORK, save_network
 WITHOUT_ORDER = ("bag", "mlp")
 WHOLE_TEXT = 4096
 MOST_TOKENS = 256
-# Of word vectors: pretrained ones are moved less.
-WORD_RATES = (3e-3, 1e-2, 3e-2)
-KNOWN_WORD_RATES = (1e-3, 3e-3, 1e-2)
+WORD_RATES = (3e-3, 1e-2)
 # Trunks of which a fit takes seconds.
 CHEAP = ("bag", "mlp")
 # A checkpoint is far from where it began: it is changed in small steps.
@@ -111,17 +109,14 @@ def pooled_of(encoder: Encoder, prepared: Prepared, machine: Machine) -> Pooled:
     return Pooled(encoder, prepared, machine, read_length(encoder.spec))
 
 
-def recipe_of(start: Encoder | EncoderSpec, settings: Settings, seed: int) -> Recipe:
-    """How the task is trained from a pretrained encoder, or from a description of a new one: as many trials for both.
+def recipe_of(spec: EncoderSpec, settings: Settings, seed: int) -> Recipe:
+    """How the task is trained on a network of this kind.
 
-    A network without layers needs higher rates: its word vectors must move from where they are, and far where they have
-    not been pretrained.
+    A network without layers needs higher rates: its word vectors must move from where they are.
     """
-    spec = start.spec if isinstance(start, Encoder) else start
     setup = find("tasks", settings.task).setup
     lr = usual(settings.finetune.optimizer, setup)[0]
-    words = KNOWN_WORD_RATES if isinstance(start, Encoder) else WORD_RATES
-    rates = words if spec.trunk == "bag" else (lr, 3 * lr)
+    rates = WORD_RATES if spec.trunk == "bag" else (lr, 3 * lr)
     if spec.trunk == "hub" and not settings.finetune.freeze:
         rates = HUB_RATES
     return Recipe(
@@ -161,7 +156,7 @@ def fitted(
     required: bool = False,
 ) -> Runner:
     """All of a network trained, from where it starts."""
-    recipe = recipe_of(start, settings, settings.seed)
+    recipe = recipe_of(start.spec if isinstance(start, Encoder) else start, settings, settings.seed)
 
     def answer(cell: Cell) -> tuple[np.ndarray, float]:
         seed = fold(settings.seed, "fit", cell.n_labels, cell.draw, cell.part)
@@ -220,7 +215,7 @@ def tilt_of(prepared: Prepared, rows: np.ndarray, settings: Settings) -> np.ndar
 
 def save_linear(folder: Path, arm: Arm, pooled: Pooled, model: Linear, rows: np.ndarray, settings: Settings) -> None:
     """Write an encoder with a linear model on its features as the network it is."""
-    recipe = recipe_of(pooled.encoder, settings, fold(settings.seed, "winner"))
+    recipe = recipe_of(pooled.encoder.spec, settings, fold(settings.seed, "winner"))
     plain = settings.finetune.model_copy(update={"head_first": False})
     recipe = replace(recipe, options={**recipe.options, "head": "linear"}, settings=plain)
     training = fit_job(pooled.encoder, pooled.prepared, rows, None, recipe, pooled.machine).training

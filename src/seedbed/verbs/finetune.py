@@ -69,7 +69,7 @@ def finetune(
         return Result(None, {"encoder": str(source), "labels": ground.cleaned.label_shares})
     prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)
     rows = labelled_rows(prepared)
-    recipe = recipe_of(model.encoder, ground.settings, fold(ground.settings.seed, "finetune"))
+    recipe = recipe_of(model.encoder.spec, ground.settings, fold(ground.settings.seed, "finetune"))
     also = {"encoder": str(source.resolve()), **start.identity()}
     with working("finetune", ground, **also) as folder:
         if folder.status() == "finished":
