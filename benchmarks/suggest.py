@@ -1,7 +1,7 @@
 """Rows that `suggest` would have labelled, against as many rows drawn by chance: accuracy of a linear probe on them.
 
     python benchmarks/suggest.py --data digits --minutes 1 --counts 20,50,100
-    python benchmarks/suggest.py --data FOLDER --minutes 10 --counts 50,100,200 [--run RUN]
+    python benchmarks/suggest.py --data FOLDER --minutes 10 --counts 50,100,200,400 --draws 20 [--run RUN]
 
 Each draw has candidates of its own, a part of the training rows whose labels are hidden; both ways get labels in the
 same steps, `suggest` choosing each time with those it got before. Both are scored on the same test rows, paired over
@@ -41,7 +41,7 @@ def read(data: Any, given: argparse.Namespace, out: Path) -> dict[str, Any]:
     prepared = prepare_for(ground, model.tokenizer.kind if model.tokenizer else "", model.tokenizer)
     draw = np.random.default_rng(0)
     pool, test = (prepared.rows(split=split, labelled=True) for split in ("train", "test"))
-    pool, test = draw.permutation(pool)[: given.rows], draw.permutation(test)[: given.items]
+    pool, test = draw.permutation(pool)[: given.rows], draw.permutation(test)[-given.items :]
     seq_len = read_length(model.encoder.spec)
     x, test_x = (features(model.encoder, prepared, rows, ground.machine, seq_len) for rows in (pool, test))
     classes = prepared.facts.classes

@@ -21,7 +21,7 @@ from seedbed.core.types import NO_LABEL
 from seedbed.evaluate.linear import fit_probe, scaled
 
 # So many times as many unsure rows as are wanted are clustered.
-UNSURE = 10
+UNSURE = 4
 # Cosine from which on two rows are nearly equal.
 ALIKE = 0.99
 # From so many rows on, clusters are found on small batches of them; and more clusters are not found in a minute.
