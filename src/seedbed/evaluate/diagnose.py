@@ -30,10 +30,10 @@ WARNING, NOTE = "warning", "note"
 
 AT_CHANCE = 0.995  # share of the loss of chance
 ROSE = 1.05  # validation loss at the end by its least
-MATTERS = 0.04  # of the loss of chance: a smaller rise is not worth a word
+MATTERS = 0.04  # of the loss of chance: a smaller rise or fall is not worth a word
 FALLING = 0.97  # validation loss at the end by that at 80 % of the steps
 SPIKE = 1.3  # training loss by the greater of its first value and chance
-SURE_SHARE = 1 / 3  # of the answers, the surest
+SURE_SHARE = 1 / 5  # of the answers, the surest
 SURE_WRONG = 0.10  # of those; clean labels of hard problems stay below it
 NEAR = 0.2  # of the median distance of training rows to a neighbour some way off
 OFF = 25  # one in so many rows is nearer than that neighbour, but no more than
@@ -184,7 +184,7 @@ def _falling(course: Course) -> Finding | None:
         return None
     step, last = scored[-1]
     early = [loss for at, loss in scored if at <= 0.8 * step]
-    if not early or last >= FALLING * early[-1]:
+    if not early or last >= FALLING * early[-1] or early[-1] - last <= MATTERS * (course.chance or 0.0):
         return None
     return Finding(
         UNDER,
@@ -262,7 +262,7 @@ def of_labels(probs_IC: np.ndarray, labels_I: np.ndarray) -> list[Finding]:
         Finding(
             LABELS,
             WARNING,
-            f"Of the third of the answers that a probe is surest of, {wrong.mean():.0%} contradict the label "
+            f"Of the fifth of the answers that a probe is surest of, {wrong.mean():.0%} contradict the label "
             f"({low:.0%} to {high:.0%}, {len(surest):,} rows). On such labels nothing scores much above "
             f"{1 - wrong.mean():.0%}.",
             "Labels are wrong, or what decides them does not stand in the inputs.",
@@ -279,7 +279,8 @@ def of_split(train_x: Any, test_x: Any) -> list[Finding]:
     Rows of a fair split are as far from the nearest training row as training rows are from one another.
 
     Args:
-        train_x: what training rows look like, (n, F) dense or sparse.
+        train_x: what training rows look like, (n, F) dense or sparse, to something that has not learnt from them: an
+            encoder knows its training rows, and sees them farther apart than others.
         test_x: the same of test rows.
     """
     if train_x.shape[0] < LEAST_LABELS or test_x.shape[0] < 20:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from seedbed.models.encoder import Encoder
 from seedbed.report.read import DIAGNOSIS, read_files
 from seedbed.report.story import of_curve
 from seedbed.train.state import Training
-from seedbed.verbs.arms import read_length
+from seedbed.verbs.arms import read_length, untrained
 from seedbed.verbs.fit import parts, predict_rows
 from seedbed.verbs.proof import Contest
 
@@ -73,7 +73,10 @@ def check_up(run: Run, patient: Patient, trained: Trained | None = None) -> dict
     test = _some(prepared.rows(split="test", labelled=True), MOST_TEST)
     if len(test):
         looked.append("likeness of test and training rows")
-        found += [_named(finding, prepared, test) for finding in of_split(train_x, _features(patient, test))]
+        # Only what has learnt from neither sees both alike.
+        blank = replace(patient, encoder=_unlearnt(patient))
+        split = of_split(_features(blank, rows), _features(blank, test))
+        found += [_named(finding, prepared, test) for finding in split]
     if prepared.facts.label_kind == "class":
         looked.append("labels")
         probs_IC = _unseen(train_x, patient, rows)
@@ -96,6 +99,12 @@ def _some(rows: np.ndarray, most: int) -> np.ndarray:
 
 def _features(patient: Patient, rows: np.ndarray) -> np.ndarray:
     return features(patient.encoder, patient.prepared, rows, patient.machine, patient.seq_len)
+
+
+def _unlearnt(patient: Patient) -> Encoder:
+    """The encoder before it saw these data: untrained, or as others trained it."""
+    spec = patient.encoder.spec
+    return patient.encoder if spec.trunk == "hub" else untrained(spec, patient.encoder.facts, patient.seed)
 
 
 def _unseen(x_IF: np.ndarray, patient: Patient, rows: np.ndarray) -> np.ndarray:
