@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom, binomtest
+from scipy.stats import betabinom, binomtest
 from sklearn.neighbors import NearestNeighbors
 
 Points = Sequence[tuple[float, float]]
@@ -293,8 +293,11 @@ def of_split(train_x: Any, test_x: Any) -> list[Finding]:
     across = search.kneighbors(test_x[asked], n_neighbors=1)[0][:, 0]
     copies = across < NEAR * scale
     closer = int((across < np.quantile(within, CLOSEST)).sum())
-    # So many test rows nearer than nearly all training rows are to one another: not by chance.
-    unfair = closer > 2 * CLOSEST * len(asked) and float(binom.sf(closer - 1, len(asked), CLOSEST)) < UNLIKELY
+    # So many test rows nearer than nearly all training rows are to one another: not by chance, which knows the quantile
+    # by few rows only, and by half as many distances, since two rows that are near one another share theirs.
+    below = max(CLOSEST * len(within) / 2, 1.0)
+    chance = betabinom(len(asked), below, len(within) / 2 - below + 1)
+    unfair = closer > 2 * CLOSEST * len(asked) and float(chance.sf(closer - 1)) < UNLIKELY
     if _bounds(copies)[0] <= NEAR_SHARE and not unfair:
         return []
     share = max(float(copies.mean()), closer / len(asked) - CLOSEST)

@@ -68,7 +68,9 @@ def check_up(run: Run, patient: Patient, trained: Trained | None = None) -> dict
     found: list[Finding] = []
     looked = ["losses"]
     for curve in read_files(run.folder).curves:
-        found += of_curve(curve)
+        # Few labels are all learnt from: no evaluation has said what chance would lose.
+        blind = curve.chance is None and curve.stage.startswith("finetune") and prepared.facts.label_kind == "class"
+        found += of_curve(replace(curve, chance=_entropy(prepared.labels[patient.rows])) if blind else curve)
     train_x = _features(patient, rows)
     test = _some(prepared.rows(split="test", labelled=True), MOST_TEST)
     if len(test):
@@ -99,6 +101,12 @@ def _some(rows: np.ndarray, most: int) -> np.ndarray:
 
 def _features(patient: Patient, rows: np.ndarray) -> np.ndarray:
     return features(patient.encoder, patient.prepared, rows, patient.machine, patient.seq_len)
+
+
+def _entropy(labels_I: np.ndarray) -> float:
+    """The loss of answering with the shares of the classes, in nats."""
+    share_C = np.unique(labels_I, return_counts=True)[1] / len(labels_I)
+    return float(-(share_C * np.log(share_C)).sum())
 
 
 def _unlearnt(patient: Patient) -> Encoder:
