@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--labels", default=str(KNOWN_AT))
     parser.add_argument("--objective", default="auto")
     parser.add_argument("--trunk", default="auto")
+    parser.add_argument("--size", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="keep the run here")
     given = parser.parse_args()
@@ -87,6 +88,7 @@ def main() -> None:
             prove={"labels": labels},
             objective=given.objective,
             trunk=given.trunk,
+            size=given.size,
             seed=given.seed,
         )
         assert result.folder is not None, "a run that was not dry has a folder"
