@@ -217,6 +217,11 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("seedbed ")
 
 
+def test_the_package_is_a_command_too() -> None:
+    told = subprocess.run([sys.executable, "-m", "seedbed", "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("seedbed ")
+
+
 HEAVY = ("torch", "sklearn", "pyarrow", "matplotlib", "numpy", "tokenizers", "PIL")
 
 

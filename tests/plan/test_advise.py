@@ -30,14 +30,28 @@ def settings(**given: Any) -> Settings:
         (REVIEWS, 5, ("skip_gram", "bag", "micro")),
         (REVIEWS, 600, ("skip_gram", "bag", "micro")),
         (FEW_WORDS, 5, ("skip_gram", "bag", "nano")),
-        (CHINESE, 5, ("masked_lm", "transformer", "nano")),
-        (CHINESE, 60, ("masked_lm", "transformer", "micro")),
+        (CHINESE, 5, ("skip_gram", "bag", "nano")),
+        (CHINESE, 600, ("skip_gram", "bag", "nano")),
     ],
 )
 def test_text_is_chosen_by_evidence(data: Profile, minutes: float, chosen: tuple[str, str, str]) -> None:
     plan = advise(data, settings(minutes=minutes), MACHINE)
     assert (plan.objective, plan.trunk, plan.size) == chosen
     assert any(plan.objective in reason for reason in plan.reasons)
+
+
+def test_words_are_read_where_there_are_words_and_pieces_elsewhere() -> None:
+    given = settings(minutes=60)
+    assert advise(REVIEWS, given, MACHINE).tokenizer == find("objectives", "skip_gram").setup.tokenizer == "word"
+    assert advise(CHINESE, given, MACHINE).tokenizer == "bpe"
+    assert advise(CHINESE, settings(objective="skip_gram"), MACHINE).tokenizer == "bpe"
+    assert advise(CHINESE, settings(data={"tokenizer": "char"}), MACHINE).tokenizer == "char"
+
+
+@pytest.mark.parametrize(("minutes", "size"), [(5, "nano"), (60, "micro")])
+def test_a_transformer_asked_for_is_as_large_as_text_and_time(minutes: float, size: str) -> None:
+    plan = advise(CHINESE, settings(minutes=minutes, trunk="transformer"), MACHINE)
+    assert (plan.objective, plan.size) == ("masked_lm", size)
 
 
 def test_every_modality_has_a_choice_without_conditions() -> None:

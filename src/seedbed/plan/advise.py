@@ -35,6 +35,7 @@ class Evidence:
         needs: traits of the data with the least value each must have.
         minutes: of the whole command, the least for which it was measured to be the better choice.
         measured: the sentence for the plan.
+        tokenizer: pieces that the text is read in; "": what the objective asks for.
     """
 
     modality: str
@@ -44,12 +45,8 @@ class Evidence:
     measured: str
     needs: Mapping[str, float] = field(default_factory=dict)
     minutes: float = 0.0
+    tokenizer: str = ""
 
-
-_NO_WORDS = (
-    "The words of this text hardly repeat (no spaces, or codes instead of words), so vectors of whole words cannot be "
-    "learnt; masked pieces of words can."
-)
 
 EVIDENCE = (
     Evidence(
@@ -71,10 +68,20 @@ EVIDENCE = (
     ),
     Evidence(
         "text",
+        "skip_gram",
+        "bag",
+        "nano",
+        "The words of this text hardly repeat (no spaces, or codes instead of words), so pieces are learnt: on 62,000 "
+        "Chinese reviews a linear probe on their vectors reached 0.844 at 50 labels and 0.865 at 200 after a minute on "
+        "one core, where a transformer that restores masked pieces reached 0.809 and 0.834 in four.",
+        tokenizer="bpe",
+    ),
+    Evidence(
+        "text",
         "masked_lm",
         "transformer",
         "micro",
-        _NO_WORDS,
+        "Masked pieces of words suit a transformer that is read as a whole; with much text and time a larger one.",
         needs={"num_chars": 5_000_000},
         minutes=20,
     ),
@@ -83,7 +90,7 @@ EVIDENCE = (
         "masked_lm",
         "transformer",
         "nano",
-        f"{_NO_WORDS} The smallest size, for little text or time.",
+        "Masked pieces of words suit a transformer that is read as a whole; the smallest, for little text or time.",
     ),
     Evidence("image", "denoising", "mlp", "nano", "The cheapest pretraining for small images."),
 )
@@ -155,7 +162,7 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
         BudgetError: a time in which nothing can be done.
     """
     seconds, time_reason = allowed(settings)
-    objective, trunk, size, reasons = _what(profile, settings, seconds)
+    objective, trunk, size, tokenizer, reasons = _what(profile, settings, seconds)
     setup: Setup = find("objectives", objective).setup
     if profile.modality not in setup.modalities:
         raise UsageError(
@@ -181,7 +188,7 @@ def advise(profile: Profile, settings: Settings, machine: Machine) -> Plan:
         objective=objective,
         trunk=trunk,
         size=size,
-        tokenizer=setup.tokenizer if settings.data.tokenizer == "auto" else settings.data.tokenizer,
+        tokenizer=(tokenizer or setup.tokenizer) if settings.data.tokenizer == "auto" else settings.data.tokenizer,
         items=setup.items,
         seq_len=(wanted.seq_len or setup.seq_len) if setup.tokenizer else 0,
         batch_size=batch_size,
@@ -218,8 +225,8 @@ def allowed(settings: Settings) -> tuple[float | None, str]:
     return seconds, f"{settings.minutes:g} minutes for the whole command, as asked for."
 
 
-def _what(profile: Profile, settings: Settings, seconds: float | None) -> tuple[str, str, str, list[str]]:
-    """Objective, trunk and size with their reasons; what the user fixed narrows the evidence down."""
+def _what(profile: Profile, settings: Settings, seconds: float | None) -> tuple[str, str, str, str, list[str]]:
+    """Objective, trunk, size and tokenizer with their reasons; what the user fixed narrows the evidence down."""
     fits = [row for row in EVIDENCE if _applies(row, profile, settings, seconds)]
     if settings.objective == "auto" and not fits:
         found = sorted({row.objective for row in EVIDENCE if row.modality == profile.modality})
@@ -231,14 +238,14 @@ def _what(profile: Profile, settings: Settings, seconds: float | None) -> tuple[
     if settings.objective == "auto":
         row = fits[0]
         reasons = [f"Objective {row.objective} on the trunk {row.trunk}: {row.measured}"]
-        return row.objective, row.trunk, _size(row.size, settings), reasons
+        return row.objective, row.trunk, _size(row.size, settings), row.tokenizer, reasons
     setup: Setup = find("objectives", settings.objective).setup
     trunk = setup.trunks[0] if settings.trunk == "auto" else settings.trunk
     reasons = [f"Objective {settings.objective} as asked for, on the trunk {trunk}."]
-    size = fits[0].size if fits else "nano"
+    size, tokenizer = (fits[0].size, fits[0].tokenizer) if fits else ("nano", "")
     if settings.size == "auto":
         reasons.append(f"Size {size}: by the amount of data and time.")
-    return settings.objective, trunk, _size(size, settings), reasons
+    return settings.objective, trunk, _size(size, settings), tokenizer, reasons
 
 
 def _applies(row: Evidence, profile: Profile, settings: Settings, seconds: float | None) -> bool:
