@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from seedbed.evaluate import linear
-from seedbed.evaluate.linear import cross_validate, fit_probe, scaled, strongest
+from seedbed.evaluate.linear import cross_validate, fit_probe, probe_unseen, scaled, strongest
 from seedbed.evaluate.score_class import fit
 from tests.evaluate.planted import blobs
 
@@ -86,3 +86,15 @@ def test_the_weights_on_features_as_they_are_are_scikit_learns_on_scaled_ones(nu
     assert selection == same[1]
     plain = LogisticRegression(C=10.0, max_iter=10_000).fit(scaled(x, x), y).predict_proba(scaled(x, test_x))
     np.testing.assert_allclose(fit(scaled(x, x), y, num_classes, 10.0).answers(scaled(x, test_x)), plain, atol=1e-12)
+
+
+def test_unseen_answers_come_from_the_other_folds() -> None:
+    """Labels that nothing tells: learnt by heart they are right, unseen ones at chance."""
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(300, 200)), np.arange(300) % 2
+    assert (fit_probe(x, y, 2, 0)[0].answers(x).argmax(1) == y).mean() > 0.75
+    assert (probe_unseen(x, y, 2, 0).argmax(1) == y).mean() < 0.6
+    x[:, 0] += 6 * y
+    answers_IC = probe_unseen(x, y, 2, 0)
+    assert (answers_IC.argmax(1) == y).mean() > 0.9
+    np.testing.assert_allclose(answers_IC.sum(1), 1.0)

@@ -84,13 +84,18 @@ def strongest(
     Returns:
         The model, and the score estimated on held-out folds of the labels.
     """
+    fits = _fits(x, y, num_classes, strengths)
+    best, selection = choose(fits, y, seed)
+    return scoring_of(y).fit(x, y, num_classes, strengths[best]), selection
+
+
+def _fits(x: Features, y: np.ndarray, num_classes: int, strengths: Sequence[float]) -> list[Fit]:
     fit = scoring_of(y).fit
 
     def fit_with(strength: float) -> Fit:
         return lambda learn, answer: fit(x[learn], y[learn], num_classes, strength).answers(x[answer])
 
-    best, selection = choose([fit_with(strength) for strength in strengths], y, seed)
-    return fit(x, y, num_classes, strengths[best]), selection
+    return [fit_with(strength) for strength in strengths]
 
 
 def fit_probe(x: np.ndarray, y: np.ndarray, num_classes: int, seed: int) -> tuple[Linear, float]:
@@ -112,6 +117,20 @@ def fit_probe(x: np.ndarray, y: np.ndarray, num_classes: int, seed: int) -> tupl
     model, selection = strongest((x - mean_F) / length, y, num_classes, seed, strengths)
     weight_CF = model.weight_CF / length
     return Linear(weight_CF, model.bias_C - weight_CF @ mean_F, model.link), selection
+
+
+def probe_unseen(x: np.ndarray, y: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+    """What a linear model answers for each row when it learns from the other folds, float64 (n, C); see `fit_probe`.
+
+    Its strength is one for all folds, chosen on all labels.
+    """
+    fits = _fits(scaled(x, x), y, num_classes, scoring_of(y).strengths(len(y)))
+    fit = fits[choose(fits, y, seed)[0] if len(fits) > 1 else 0]
+    fold_of = _folds(label_kind(scoring_of(y).KIND).strata(y), seed)
+    answers_IC = np.zeros((len(y), num_classes))
+    for fold in np.unique(fold_of):
+        answers_IC[fold_of == fold] = fit(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold))
+    return answers_IC
 
 
 def centre(x: np.ndarray) -> tuple[np.ndarray, float]:

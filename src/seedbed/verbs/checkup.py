@@ -12,14 +12,14 @@ from seedbed.core.device import Machine
 from seedbed.core.runs import Run
 from seedbed.data.store import Prepared
 from seedbed.evaluate.diagnose import Finding, of_fit, of_labels, of_split, ranked
-from seedbed.evaluate.linear import fit_probe
+from seedbed.evaluate.linear import probe_unseen
 from seedbed.evaluate.probes import features
 from seedbed.models.encoder import Encoder
 from seedbed.report.read import DIAGNOSIS, read_files
 from seedbed.report.story import of_curve
 from seedbed.train.state import Training
 from seedbed.verbs.arms import read_length, untrained
-from seedbed.verbs.fit import parts, predict_rows
+from seedbed.verbs.fit import predict_rows
 from seedbed.verbs.proof import Contest
 
 MOST_ROWS = 3000
@@ -81,11 +81,12 @@ def check_up(run: Run, patient: Patient, trained: Trained | None = None) -> dict
         found += [_named(finding, prepared, test) for finding in split]
     if prepared.facts.label_kind == "class":
         looked.append("labels")
-        probs_IC = _unseen(train_x, patient, rows)
-        found += [_named(finding, prepared, rows) for finding in of_labels(probs_IC, prepared.labels[rows])]
+        known = prepared.labels[rows]
+        probs_IC = probe_unseen(train_x, known, len(prepared.facts.classes), patient.seed)
+        found += [_named(finding, prepared, rows) for finding in of_labels(probs_IC, known)]
         if trained is not None:
             looked.append("answers for rows learnt from and held out")
-            probe_I = probs_IC.argmax(1) == prepared.labels[rows]
+            probe_I = probs_IC.argmax(1) == known
             learnt, held = (_right(trained.member, patient, some) for some in (trained.learnt, trained.held))
             found += of_fit(learnt, held, probe_I)
     (run.folder / DIAGNOSIS).parent.mkdir(exist_ok=True)
@@ -113,18 +114,6 @@ def _unlearnt(patient: Patient) -> Encoder:
     """The encoder before it saw these data: untrained, or as others trained it."""
     spec = patient.encoder.spec
     return patient.encoder if spec.trunk == "hub" else untrained(spec, patient.encoder.facts, patient.seed)
-
-
-def _unseen(x_IF: np.ndarray, patient: Patient, rows: np.ndarray) -> np.ndarray:
-    """What a linear probe answers for each row when it learns from the others."""
-    labels, num_classes = patient.prepared.labels[rows], len(patient.prepared.facts.classes)
-    probs_IC = np.zeros((len(rows), num_classes))
-    part_of = parts(patient.prepared, rows, patient.seed)
-    for part in np.unique(part_of):
-        answer = part_of == part
-        model, _ = fit_probe(x_IF[~answer], labels[~answer], num_classes, patient.seed)
-        probs_IC[answer] = model.answers(x_IF[answer])
-    return probs_IC
 
 
 def _right(member: Training, patient: Patient, rows: np.ndarray) -> np.ndarray:
