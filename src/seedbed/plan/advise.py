@@ -92,7 +92,14 @@ EVIDENCE = (
         "nano",
         "Masked pieces of words suit a transformer that is read as a whole; the smallest, for little text or time.",
     ),
-    Evidence("image", "denoising", "mlp", "nano", "The cheapest pretraining for small images."),
+    Evidence(
+        "image",
+        "denoising",
+        "mlp",
+        "nano",
+        "The cheapest pretraining for small images, and on 20,000 pictures of clothes with 100 labels as good (0.739 "
+        "after 6 minutes on one core) as a convolutional network after 20 minutes of contrast on two (0.746).",
+    ),
 )
 
 
