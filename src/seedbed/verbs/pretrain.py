@@ -35,7 +35,8 @@ from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.reuse import earlier_encoder, pretraining_key
 
-TIMED_STEPS = 4
+# Steps timed before planning: at least so many, more within so many seconds.
+TIMED_STEPS, MOST_TIMED, TIMED_S = 4, 24, 1.0
 WATCHED_ROWS = 256
 PROBED_ROWS = 500
 SCORED_ROWS = 512
@@ -204,11 +205,19 @@ def _assembled(stage: Stage, plan: Plan, prepared: Prepared, machine: Machine) -
 
 
 def _measured_step(plan: Plan, prepared: Prepared, settings: Settings, loader: Loader, machine: Machine) -> float:
-    """Median seconds of a few steps of a learner that is thrown away."""
-    stage = replace(pretrain_stage(plan, settings), steps=TIMED_STEPS + 1)
+    """Least seconds of a step, of a few by a learner that is thrown away.
+
+    The least, because a plan that turns out too long is shortened on the way, and one that other work on the machine
+    made too short is not mended any more.
+    """
+    stage = replace(pretrain_stage(plan, settings), steps=MOST_TIMED + 1)
     training = _assembled(stage, plan, prepared, machine)
-    seconds = [item.seconds for item in steps(training, loader.batch, machine)]
-    return float(np.median(seconds[1:]))
+    seconds: list[float] = []
+    for item in steps(training, loader.batch, machine):
+        seconds.append(item.seconds)
+        if len(seconds) > TIMED_STEPS and sum(seconds[1:]) > TIMED_S:
+            break
+    return min(seconds[1:])
 
 
 def _monitor(encoder: Encoder, prepared: Prepared, plan: Plan, machine: Machine) -> Any:
