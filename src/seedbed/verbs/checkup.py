@@ -11,6 +11,7 @@ import numpy as np
 from seedbed.core.device import Machine
 from seedbed.core.runs import Run
 from seedbed.data.store import Prepared
+from seedbed.evaluate.baselines import thinned
 from seedbed.evaluate.diagnose import Finding, of_fit, of_labels, of_split, ranked
 from seedbed.evaluate.linear import probe_unseen
 from seedbed.evaluate.probes import features
@@ -64,15 +65,14 @@ def check_up(run: Run, patient: Patient, trained: Trained | None = None) -> dict
 
     Returns: the kinds of what was found, for the summary.
     """
-    prepared, rows = patient.prepared, _some(patient.rows, MOST_ROWS)
+    prepared, rows = patient.prepared, thinned(patient.rows, MOST_ROWS)
     found: list[Finding] = []
     looked = ["losses"]
     for curve in read_files(run.folder).curves:
         # Few labels are all learnt from: no evaluation has said what chance would lose.
         blind = curve.chance is None and curve.stage.startswith("finetune") and prepared.facts.label_kind == "class"
         found += of_curve(replace(curve, chance=_entropy(prepared.labels[patient.rows])) if blind else curve)
-    train_x = _features(patient, rows)
-    test = _some(prepared.rows(split="test", labelled=True), MOST_TEST)
+    test = thinned(prepared.rows(split="test", labelled=True), MOST_TEST)
     if len(test):
         looked.append("likeness of test and training rows")
         # Only what has learnt from neither sees both alike.
@@ -82,7 +82,7 @@ def check_up(run: Run, patient: Patient, trained: Trained | None = None) -> dict
     if prepared.facts.label_kind == "class":
         looked.append("labels")
         known = prepared.labels[rows]
-        probs_IC = probe_unseen(train_x, known, len(prepared.facts.classes), patient.seed)
+        probs_IC = probe_unseen(_features(patient, rows), known, len(prepared.facts.classes), patient.seed)
         found += [_named(finding, prepared, rows) for finding in of_labels(probs_IC, known)]
         if trained is not None:
             looked.append("answers for rows learnt from and held out")
@@ -93,11 +93,6 @@ def check_up(run: Run, patient: Patient, trained: Trained | None = None) -> dict
     told = [finding.to_json() for finding in ranked(found)]
     run.write_json(DIAGNOSIS, {"looked_at": looked, "findings": told})
     return {"diagnosis": [finding["kind"] for finding in told]}
-
-
-def _some(rows: np.ndarray, most: int) -> np.ndarray:
-    """Rows evenly spread over all of them."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64))] if len(rows) else rows
 
 
 def _features(patient: Patient, rows: np.ndarray) -> np.ndarray:
@@ -117,7 +112,7 @@ def _unlearnt(patient: Patient) -> Encoder:
 
 
 def _right(member: Training, patient: Patient, rows: np.ndarray) -> np.ndarray:
-    rows = _some(rows, MOST_ROWS)
+    rows = thinned(rows, MOST_ROWS)
     answers_IC = predict_rows([member], patient.prepared, rows, patient.seq_len, patient.machine)
     return answers_IC.argmax(1) == patient.prepared.labels[rows]
 

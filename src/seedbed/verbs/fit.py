@@ -150,21 +150,15 @@ def try_rates(
 ) -> list[Trial]:
     """Each learning rate of the recipe, trained without some labels and scored on them."""
     stopping = stops_early(rows, recipe)
-    part_of = parts(prepared, rows, recipe.seed)
     kind = scoring(prepared.facts.label_kind)
     tried = []
     for lr in recipe.trials or (recipe.lr,):
         trial = replace(recipe, lr=lr)
-        answers, truth = [], []
-        for part in range(1 if stopping else recipe.folds):
-            learn, held = rows[part_of != part], rows[part_of == part]
-            job = fit_job(start, prepared, learn, held if stopping else None, trial, machine)
-            drive(job, silent)
-            answers.append(predict_rows([job.training], prepared, held, recipe.seq_len, machine))
-            truth.append(prepared.labels[held])
-        found, targets = np.concatenate(answers), np.concatenate(truth)
+        count = 1 if stopping else recipe.folds
+        held, found, training = _without_parts(start, prepared, rows, trial, machine, count=count, stopping=stopping)
+        targets = prepared.labels[held]
         loss, score = float(kind.losses(found, targets).mean()), float(kind.scores(found, targets).mean())
-        tried.append(Trial(trial, loss, score, job.training))
+        tried.append(Trial(trial, loss, score, training))
     return tried
 
 
@@ -175,14 +169,35 @@ def answer_unseen(
 
     Every row where a fit is cheap, else one part of PARTS.
     """
+    count = PARTS if recipe.folds > 1 else 1
+    return _without_parts(start, prepared, rows, recipe, machine, count=count, stopping=False)[:2]
+
+
+def _without_parts(
+    start: Encoder | EncoderSpec,
+    prepared: Prepared,
+    rows: np.ndarray,
+    recipe: Recipe,
+    machine: Machine,
+    *,
+    count: int,
+    stopping: bool,
+) -> tuple[np.ndarray, np.ndarray, Training]:
+    """The rows of the first parts, answers (I, C) for each by a network trained without its part, the last of these.
+
+    Args:
+        count: how many of the PARTS are left out, one after another.
+        stopping: whether each network stops early by the part it is trained without.
+    """
     part_of = parts(prepared, rows, recipe.seed)
-    held, answers = [], []
-    for part in range(PARTS if recipe.folds > 1 else 1):
-        job = fit_job(start, prepared, rows[part_of != part], None, recipe, machine)
+    answered, answers = [], []
+    for part in range(count):
+        learn, held = rows[part_of != part], rows[part_of == part]
+        job = fit_job(start, prepared, learn, held if stopping else None, recipe, machine)
         drive(job, silent)
-        held.append(rows[part_of == part])
-        answers.append(predict_rows([job.training], prepared, held[-1], recipe.seq_len, machine))
-    return np.concatenate(held), np.concatenate(answers)
+        answered.append(held)
+        answers.append(predict_rows([job.training], prepared, held, recipe.seq_len, machine))
+    return np.concatenate(answered), np.concatenate(answers), job.training
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:

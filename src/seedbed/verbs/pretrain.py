@@ -132,15 +132,16 @@ def settle(ground: Ground, prepared: Prepared, plan: Plan, run: Run, prove_s: fl
         return Plan.from_json(run.read_json("plan.json"))
     settings, machine = ground.settings, ground.machine
     rows = pretraining_rows(prepared, settings)
-    stage = replace(pretrain_stage(plan, settings), steps=settings.steps or 1)
-    training = _assembled(stage, plan, prepared, machine)
-    kept = kept_bytes(training, loader_of(stage, prepared, rows).batch(0), machine)
+    stage = replace(pretrain_stage(plan, settings), steps=MOST_TIMED + 1)
+    # To be measured, and thrown away.
+    training, loader = _assembled(stage, plan, prepared, machine), loader_of(stage, prepared, rows)
+    kept = kept_bytes(training, loader.batch(0), machine)
     footprint = Footprint(num_parameters(training.learner), *kept, ema=settings.pretrain.ema > 0)
     plan = with_memory(
         plan, footprint, machine, coupled=training.learner.coupled, chosen=settings.pretrain.micro_batch is not None
     )
-    loader = loader_of(pretrain_stage(plan, settings), prepared, rows)
-    step_s = 0.0 if settings.steps is not None else _measured_step(plan, prepared, settings, loader, machine)
+    training.micro_batch = pretrain_stage(plan, settings).micro_batch
+    step_s = 0.0 if settings.steps is not None else _measured_step(training, loader, machine)
     deadline = ground.deadline()
     left_s = (plan.seconds or 0.0) if deadline is None else deadline - time.monotonic()
     return with_horizon(
@@ -204,14 +205,12 @@ def _assembled(stage: Stage, plan: Plan, prepared: Prepared, machine: Machine) -
     return assemble(stage, prepared.facts, spec, machine.device)
 
 
-def _measured_step(plan: Plan, prepared: Prepared, settings: Settings, loader: Loader, machine: Machine) -> float:
-    """Least seconds of a step, of a few by a learner that is thrown away.
+def _measured_step(training: Training, loader: Loader, machine: Machine) -> float:
+    """Least seconds of a step, of a few.
 
     The least, because a plan that turns out too long is shortened on the way, and one that other work on the machine
     made too short is not mended any more.
     """
-    stage = replace(pretrain_stage(plan, settings), steps=MOST_TIMED + 1)
-    training = _assembled(stage, plan, prepared, machine)
     seconds: list[float] = []
     for item in steps(training, loader.batch, machine):
         seconds.append(item.seconds)
