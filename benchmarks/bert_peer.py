@@ -1,4 +1,4 @@
-"""The peer of mlm_throughput.py: transformers' BertForMaskedLM under its own Trainer, at its best settings on a CPU."""
+"""The peer of mlm_throughput.py: transformers' BertForMaskedLM under its own Trainer, at its best settings."""
 
 from __future__ import annotations
 
@@ -66,8 +66,15 @@ class Peer:
     """One model, trained on and on; each call of `rate` continues it."""
 
     def __init__(
-        self, shape: Shape, hidden: int, tokenizer_file: Path, windows: Sequence[np.ndarray], masking: float
+        self,
+        shape: Shape,
+        hidden: int,
+        tokenizer_file: Path,
+        windows: Sequence[np.ndarray],
+        masking: float,
+        device: str = "cpu",
     ) -> None:
+        self.device = device
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         self.tokenizer = PreTrainedTokenizerFast(
@@ -108,7 +115,7 @@ class Peer:
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
                 output_dir=folder,
-                use_cpu=True,
+                use_cpu=self.device == "cpu",
                 bf16=bf16,
                 per_device_train_batch_size=batch_size,
                 train_sampling_strategy="group_by_length",
@@ -118,8 +125,8 @@ class Peer:
                 save_strategy="no",
                 logging_strategy="no",
                 disable_tqdm=True,
-                dataloader_num_workers=0,
-                dataloader_pin_memory=False,
+                dataloader_num_workers=0 if self.device == "cpu" else 4,
+                dataloader_pin_memory=self.device != "cpu",
             )
             trainer = Trainer(
                 model=self.model,

@@ -20,9 +20,9 @@ def commit() -> str:
     return told.stdout.strip() or "unknown"
 
 
-def machine(threads: int) -> Machine:
+def machine(threads: int, device: str = "auto") -> Machine:
     """This machine with the threads asked for (0: all cores)."""
-    return detect(Settings(threads=threads))
+    return detect(Settings(threads=threads, device=device))
 
 
 def spread(values: list[float]) -> list[float]:

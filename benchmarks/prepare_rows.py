@@ -33,7 +33,7 @@ WORDS, AT_ONCE = 60_000, 20_000
 PREPARE = """
 import json, sys, time
 from seedbed import prepare
-from seedbed.core.device import peak_rss_bytes
+from seedbed.core.memory import peak_rss_bytes
 began, told = time.monotonic(), {}
 done = prepare(sys.argv[1], out=sys.argv[2], threads=1, say=lambda event, **fields: told.update({event: fields}))
 figures = {"seconds": time.monotonic() - began, "peak_rss_bytes": peak_rss_bytes(), "counts": told["counts"]}

@@ -17,7 +17,7 @@ from seedbed.core.tokens import PAD
 from seedbed.core.types import Batch, Learner, Loss, Padded, Views
 from seedbed.train.loop import steps
 from seedbed.train.state import Training
-from tests.contract.subjects import BATCH, MACHINE, NUM_EXAMPLES, Subject, reordered, run, scoring, tensors
+from tests.contract.subjects import BATCH, NUM_EXAMPLES, Subject, reordered, run, scoring, tensors, where
 
 # How far below chance at most 100 steps on one batch must get, as a share of it. The exceptions and why:
 # adversarial: the opponent learns as well, and negatives of skip_gram change with each step.
@@ -91,7 +91,7 @@ def overfits_one_batch(subject: Subject) -> None:
     chance = training.learner.chance(subject.views(batch), player)
     assert chance is not None
     aim = FITS.get(subject.module.name, 0.5) * chance
-    assert any(item.losses[player] < aim for item in steps(training, lambda step: batch, MACHINE))
+    assert any(item.losses[player] < aim for item in steps(training, lambda step: batch, where(training)))
 
 
 def no_answer_leaks_into_the_views(subject: Subject) -> None:
@@ -136,7 +136,7 @@ def resuming_is_bit_equal(subject: Subject) -> None:
 
 
 def steps_until(training: Training, subject: Subject, stop: int) -> Training:
-    for item in steps(training, lambda step: BATCH[subject.modality](step), MACHINE):
+    for item in steps(training, lambda step: BATCH[subject.modality](step), where(training)):
         if item.step == stop:
             break
     return training

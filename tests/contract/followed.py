@@ -23,26 +23,25 @@ CONTROL = "control"
 SUBJECTS = [subject for subject in subjects() if subject.trunk not in ("lstm", "gru", "bilstm", "bigru")]
 
 
-def told(subject: Subject, device: str) -> list[float]:
-    """The losses of two steps and the score after them; of a model that comes from the processor features and answers.
-
-    Args:
-        subject: what is trained.
-        device: where.
-    """
-    machine = replace(MACHINE, device=device)
+def told(subject: Subject, num_steps: int = 2) -> list[float]:
+    """The losses of steps and the score after them; of a model that comes from the processor features and answers."""
+    machine = replace(MACHINE, device=subject.device)
     batches = [BATCH[subject.modality](seed) for seed in range(3)]
-    # Gradients of word vectors are sparse, and autograd takes none of those from tensors of Python's making.
-    training = subject.training(0 if subject.trunk == "bag" else 2, device=device)
-    assert {value.device.type for value in training.learner.state_dict().values()} == {device}
+    training = subject.training(num_steps)
+    assert {value.device.type for value in training.learner.state_dict().values()} == {subject.device}
     found = [loss for item in steps(training, batches.__getitem__, machine) for loss in item.losses.values()]
     found.append(evaluate(training, [scoring(batches[2])], machine).loss)
-    loaded = subject.training(0)
+    loaded = replace(subject, device="cpu").training(0)
     encoder = encoder_of(loaded.learner.encoders, subject.modality)
     found += pool_batches(encoder, [scoring(batches[0])], subject.modality, machine).flatten().tolist()
     if subject.kind == "tasks":
         found += predict_batches([loaded], iter([scoring(batches[0])]), machine).flatten().tolist()
     return found
+
+
+def num_steps(subject: Subject) -> int:
+    """Gradients of word vectors are sparse, and autograd takes none of those from tensors of Python's making."""
+    return 0 if subject.trunk == "bag" else 2
 
 
 def control() -> list[float]:
@@ -62,4 +61,4 @@ if __name__ == "__main__":
     print(json.dumps([CONTROL, control()]))
     for subject in SUBJECTS:
         with elsewhere.Elsewhere():
-            print(json.dumps([str(subject), told(subject, elsewhere.DEVICE)]))
+            print(json.dumps([str(subject), told(replace(subject, device=elsewhere.DEVICE), num_steps(subject))]))

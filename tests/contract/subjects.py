@@ -70,12 +70,13 @@ PAIRED = {
 
 @dataclass(frozen=True)
 class Subject:
-    """One learner on one modality and trunk."""
+    """One learner on one modality and trunk, and where it trains."""
 
     kind: str
     module: LearnerModule
     modality: str
     trunk: str
+    device: str = "cpu"
 
     def __str__(self) -> str:
         return f"{self.module.name}-{self.modality}-{self.trunk}"
@@ -89,12 +90,10 @@ class Subject:
         facts = facts or self.facts
         torch.manual_seed(seed)
         encoders = nn.ModuleDict({self.modality: build_encoder(self.spec, facts)})
-        return self.module.learner_class(self.module.config_class(), encoders, facts)
+        return self.module.learner_class(self.module.config_class(), encoders, facts).to(self.device)
 
-    def training(
-        self, num_steps: int, *, seed: int = 0, freeze: tuple[str, ...] = (), device: str = "cpu", **changed: int
-    ) -> Training:
-        learner = self.learner(seed).to(device)
+    def training(self, num_steps: int, *, seed: int = 0, freeze: tuple[str, ...] = (), **changed: int) -> Training:
+        learner = self.learner(seed)
         setup = self.module.setup
         lr = BAG_LR if self.trunk == "bag" and setup.optimizer == "adamw" else LR[setup.optimizer]
         made = {
@@ -124,6 +123,7 @@ class Subject:
         progress: float = 0.5,
         facts: Facts | None = None,
     ) -> Views:
+        batch = batch.to(torch.device(self.device))
         at = moment(batch, self.modality, training, step, facts or self.facts)._replace(progress=progress)
         return self._views(batch, self.module.config_class(), at)
 
@@ -169,7 +169,12 @@ def subjects() -> list[Subject]:
 
 
 def run(training: Training, batch_at: Callable[[int], Batch]) -> list[Step]:
-    return list(steps(training, batch_at, MACHINE))
+    return list(steps(training, batch_at, where(training)))
+
+
+def where(training: Training) -> Machine:
+    """The machine of the device on which it lies."""
+    return replace(MACHINE, device=next(training.learner.parameters()).device.type)
 
 
 def text_batch(seed: int, size: int = NUM_EXAMPLES, *, structured: bool = True) -> Batch:

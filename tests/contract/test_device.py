@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.contract.followed import CONTROL, SUBJECTS, told
+from tests.contract.followed import CONTROL, SUBJECTS, num_steps, told
 from tests.contract.subjects import Subject
 from tests.structure.sources import ROOT
 
@@ -25,7 +25,7 @@ def abroad() -> dict[str, list[float]]:
 def test_learners_follow_the_device(subject: Subject, abroad: dict[str, list[float]]) -> None:
     assert len(abroad) - 1 == len(SUBJECTS) == 43
     # Attention takes another route there, which rounds in another order.
-    assert abroad[str(subject)] == pytest.approx(told(subject, "cpu"), rel=1e-3, abs=1e-5)
+    assert abroad[str(subject)] == pytest.approx(told(subject, num_steps(subject)), rel=1e-3, abs=1e-5)
 
 
 def test_what_is_left_behind_is_refused(abroad: dict[str, list[float]]) -> None:

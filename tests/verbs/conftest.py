@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seedbed.cli.app import execute
-from tests.verbs.making import QUICK, Shell, digit_folders, reviews, write_csv
+from tests.verbs.making import QUICK, SAME, Shell, digit_folders, reviews, write_csv
 
 
 @dataclass(frozen=True)
@@ -57,4 +57,4 @@ def _train(kept: Kept) -> None:
     data, out = str(kept.data), str(kept.out)
     label = ["--label", "label"] if kept.data.is_file() else []
     assert execute(["pretrain", data, "--out", out, *QUICK]) == 0
-    assert execute(["finetune", out, data, "--out", out, *label, *QUICK]) == 0
+    assert execute(["finetune", out, data, "--out", out, *label, *SAME]) == 0

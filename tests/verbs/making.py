@@ -20,7 +20,8 @@ GOOD = "bright warm clever lively charming fresh moving honest".split()
 BAD = "dull cold stupid tired boring stale flat false".split()
 COMMON = "the film was a story of people in the town with music and light that we saw on many days".split()
 
-NANO = ("--size", "nano", "--threads", "1", "--set", "pretrain.precision=float32", "--set", "pretrain.evaluations=2")
+SAME = ("--threads", "1", "--set", "pretrain.precision=float32", "--set", "pretrain.evaluations=2")
+NANO = ("--size", "nano", *SAME)
 QUICK = (*NANO, "--steps", "20")
 CHEAP_PROOF = ("--set", "prove.draws=2", "--set", "prove.arms=['majority', 'frozen+probe']")
 

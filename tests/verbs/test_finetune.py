@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from seedbed.core.errors import BudgetError
 from tests.verbs.conftest import Kept
-from tests.verbs.making import QUICK, Shell, reviews, tree, write_csv
+from tests.verbs.making import SAME, Shell, reviews, tree, write_csv
 
 
 def test_the_same_command_finds_its_own_run(shell: Shell, texts: Kept) -> None:
     before = tree(texts.out)
-    told = shell.ok("finetune", texts.out, texts.data, "--label", "label", "--out", texts.out, *QUICK)
+    told = shell.ok("finetune", texts.out, texts.data, "--label", "label", "--out", texts.out, *SAME)
     assert "finished before" in told.out
     assert tree(texts.out) == before
 
@@ -65,3 +69,30 @@ def test_labels_that_teach_nothing(shell: Shell, texts: Kept, tmp_path: Path) ->
 def test_no_such_run(shell: Shell, texts: Kept, tmp_path: Path) -> None:
     told = shell.refused(2, "finetune", texts.out.parent / "rr", texts.data, "--label", "label", "--out", tmp_path)
     assert 'Did you mean "r"?' in told
+
+
+def tuned(texts: Kept, out: Path, monkeypatch: pytest.MonkeyPatch, step_s: float) -> Any:
+    """Fine-tuning in three minutes on a machine on which a step takes so long."""
+    verb: Any = importlib.import_module("seedbed.verbs.finetune")
+    monkeypatch.setattr(verb, "step_seconds", lambda *_: step_s)
+    options = {"label": "label", "minutes": 3.0, "threads": 1, "pretrain": {"precision": "float32"}}
+    return verb.finetune(texts.out, texts.data, out=out, **options)
+
+
+def test_minutes_bound_the_steps(texts: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tuned(texts, tmp_path, monkeypatch, 0.5)
+    steps = made.summary["steps"]
+    # 153 s for ten networks: at two rates without each of two parts, once on all rows, without each of five parts.
+    assert 25 <= steps <= 31
+    told = json.loads((made.folder / "plan.json").read_text())["reasons"]
+    assert any(f"{steps} of 150 steps: 10 networks of 0.5 s a step in 3 minutes" in reason for reason in told)
+    assert tuned(texts, tmp_path, monkeypatch, 0.1).folder == made.folder
+
+
+def test_too_few_minutes_are_refused_with_what_would_do(
+    texts: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BudgetError, match="10 networks, of 5 s a step") as caught:
+        tuned(texts, tmp_path, monkeypatch, 5.0)
+    # 10 steps of 5 s, of 10 networks, in 85 % of the time, half as much again because short fits are noisy.
+    assert "--minutes 17" in str(caught.value)

@@ -14,7 +14,7 @@ from seedbed.core.runs import Run
 from seedbed.data.split import OUT, TEST, TRAIN
 from seedbed.data.store import Prepared, load
 
-from .making import CHEAP_PROOF, NANO, Shell, digit_folders, reviews, write_csv
+from .making import CHEAP_PROOF, NANO, SAME, Shell, digit_folders, reviews, write_csv
 
 HEAD = ("text", "label", "who")
 Rows = list[tuple[str, str, str]]
@@ -177,7 +177,7 @@ def test_new_labels_need_no_new_pretraining(shell: Shell, tmp_path: Path) -> Non
 def test_fine_tuning_accepts_grown_data(shell: Shell, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "t.csv", reviews(80))
     run = folder_of(shell.ok("pretrain", data, "--out", tmp_path / "r", *NANO, "--steps", "2").out)
-    words = ("finetune", run, data, "--out", tmp_path / "r", *NANO)
+    words = ("finetune", run, data, "--out", tmp_path / "r", *SAME)
     first = json.loads(shell.ok(*words, "--json").out.splitlines()[-1])
     write_csv(data, [*reviews(80), *reviews(40, 1)])
     told = shell.ok(*words, "--json")

@@ -21,7 +21,7 @@ from seedbed.verbs.fit import PARTS, Recipe, fit, fit_job, member_rows, predict_
 from seedbed.verbs.model import load_model
 from seedbed.verbs.predict import predict
 from tests.verbs.conftest import Kept
-from tests.verbs.making import QUICK, Shell
+from tests.verbs.making import SAME, Shell
 
 MACHINE = Machine("cpu", 1, "float32", 0, 1, "test")
 
@@ -101,7 +101,7 @@ def test_an_ensemble_averages_and_each_member_stops_by_another_part(images: Kept
 def test_an_ensemble_is_kept_served_and_not_exported(shell: Shell, images: Kept, tmp_path: Path) -> None:
     words = ["--set", "finetune.ensemble=2", "--set", "task_options.dropout=0.1", "--set", "finetune.layer_decay=0.8"]
     words += ["--set", "task_options.label_smoothing=0.1", "--set", "finetune.lr=1e-3"]
-    told = shell.ok("finetune", images.out, images.data, "--out", tmp_path, *QUICK, *words)
+    told = shell.ok("finetune", images.out, images.data, "--out", tmp_path, *SAME, *words)
     (run,) = tmp_path.glob("finetune-*")
     assert "Learning rate 0.001, as asked for." in told.out and "finetune-2: 150 steps" in told.out
     assert (run / "model" / "members" / "2" / "model.safetensors").is_file()
@@ -114,7 +114,7 @@ def test_an_ensemble_is_kept_served_and_not_exported(shell: Shell, images: Kept,
     assert answers.summary["answered"] == 18
     refused = shell.refused(2, "export", tmp_path, "--to", "safetensors", "--out", tmp_path / "e")
     assert "an ensemble of 2 networks" in refused and "finetune.ensemble=1" in refused
-    again = shell.ok("finetune", images.out, images.data, "--out", tmp_path, *QUICK, *words)
+    again = shell.ok("finetune", images.out, images.data, "--out", tmp_path, *SAME, *words)
     assert "finished before" in again.out
 
 
@@ -130,7 +130,7 @@ def test_auto_is_the_default_and_says_what_it_chose(images: Kept) -> None:
 
 
 def test_options_that_are_out_of_range(shell: Shell, images: Kept, tmp_path: Path) -> None:
-    words: list[str | Path] = ["finetune", images.out, images.data, "--out", tmp_path, *QUICK]
+    words: list[str | Path] = ["finetune", images.out, images.data, "--out", tmp_path, *SAME]
     assert '"finetune.layer_decay" is 0' in shell.refused(2, *words, "--set", "finetune.layer_decay=0")
     assert '"finetune.ensemble" is 0' in shell.refused(2, *words, "--set", "finetune.ensemble=0")
     assert '"task_options.dropout" is 1.5' in shell.refused(2, *words, "--set", "task_options.dropout=1.5")

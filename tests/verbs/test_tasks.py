@@ -14,7 +14,7 @@ import pytest
 
 from seedbed.core.errors import DataError, UsageError
 from seedbed.evaluate.predictions import recompute
-from tests.verbs.making import BAD, COMMON, GOOD, NANO, Shell, write_csv
+from tests.verbs.making import BAD, COMMON, GOOD, NANO, SAME, Shell, write_csv
 
 seedbed: Any = importlib.import_module("seedbed")
 STEPS = ("--steps", "10")
@@ -139,7 +139,7 @@ def test_fine_tuning_scores_the_test_rows_with_intervals(shell: Shell, tmp_path:
     rows = [(*row, "test" if at < 60 else "train") for at, row in enumerate(texts(kind, 160))]
     data = write_csv(tmp_path / "t.csv", rows, ("text", "label", "split"))
     shell.ok("pretrain", data, "--out", tmp_path / "r", *NANO, *STEPS)
-    told = shell.ok("finetune", tmp_path / "r", data, "--label", "label", "--out", tmp_path / "r", *NANO, "--json").json
+    told = shell.ok("finetune", tmp_path / "r", data, "--label", "label", "--out", tmp_path / "r", *SAME, "--json").json
     summary = told["summary"]
     assert summary["test_rows"] == 60 and summary["test"].keys() == summary["intervals"].keys()
     for name, (low, high) in summary["intervals"].items():

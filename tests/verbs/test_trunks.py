@@ -9,7 +9,7 @@ import torch
 
 from seedbed.models.folder import load_encoder
 from tests.verbs.conftest import Kept
-from tests.verbs.making import NANO, Shell
+from tests.verbs.making import NANO, SAME, Shell
 
 FEW = (*NANO, "--steps", "6", "--set", "pretrain.batch_size=16")
 SHORT = ("--set", "pretrain.seq_len=16")
@@ -22,7 +22,7 @@ def walked(shell: Shell, kept: Kept, out: Path, trunk: str, objective: str, *wor
     assert f"on the trunk {trunk}" in told.out
     (pretrained,) = out.glob("pretrain-*")
     assert load_encoder(pretrained / "model")[0].spec.trunk == trunk
-    shell.ok("finetune", pretrained, kept.data, *label, "--out", out, *NANO, "--set", "finetune.batch_size=16")
+    shell.ok("finetune", pretrained, kept.data, *label, "--out", out, *SAME, "--set", "finetune.batch_size=16")
     (finetuned,) = out.glob("finetune-*")
     return finetuned
 

@@ -53,6 +53,7 @@ FLAGS: dict[str, Argument] = {
     "seed": _flag(int | None, "Seed of all randomness. Default: 0.", "--seed"),
     "threads": _flag(int | None, "Processor threads. Default: all cores.", "--threads"),
     "memory": _flag(float | None, "Memory to plan for, in GiB. Default: all there is.", "--memory"),
+    "device": _flag(str | None, "cpu, cuda or mps. Default: cuda where it is there.", "--device", metavar="NAME"),
     "labels": _flag(str | None, "Label counts to compare at, such as 50,200,1000.", "--labels", metavar="N,N,..."),
     "slices": _flag(
         list[str] | None,
@@ -115,7 +116,8 @@ DEFAULTS: dict[str, object] = {
 }
 REQUIRED = ("out_folder",)
 
-JOB = ("out", "minutes", "steps", "objective", "trunk", "size", "seed", "threads", "memory", "config", "set", "dry_run")
+PLACE = ("out", "seed", "threads", "memory", "device", "config", "set", "dry_run")
+JOB = ("minutes", "steps", "objective", "trunk", "size", *PLACE)
 TALK = ("json", "verbose")
 
 
@@ -166,7 +168,7 @@ VERBS = (
         "finetune",
         "Train the encoder of a run, or of a checkpoint of transformers, with labels.",
         ("run", "data"),
-        ("label", "freeze", "allow_download", *JOB, *TALK),
+        ("label", "minutes", "freeze", "allow_download", *PLACE, *TALK),
         ENCODING,
         foreign=True,
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import platform
@@ -17,11 +16,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from seedbed.core.errors import MachineError, UsageError, nearest
+from seedbed.core.memory import keep_freed
 from seedbed.core.settings import Settings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 # bfloat16 costs accuracy: it must be clearly faster, not by the noise of one timing.
 WORTH_IT = 1.2
@@ -81,20 +79,11 @@ def configure(machine: Machine) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Of a graphics card some kernels have no deterministic form: it is told, and does not end the run.
     torch.use_deterministic_algorithms(True, warn_only=machine.device != "cpu")
-    _keep_memory()
+    # float32 means float32: torch would let a card's convolutions round to 10 bits.
+    torch.backends.cudnn.allow_tf32 = False
+    keep_freed()
     # Filling fresh memory is for finding bugs; it costs a pass over every tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by torch at import
-
-
-def _keep_memory() -> None:
-    """Let glibc keep freed memory: a step frees and asks for the same again, and fresh pages cost 8 to 12 % of it.
-
-    Only blocks of a step's size are kept; what is larger goes back to the system, or one large matrix would stay.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
-        libc.mallopt(M_TRIM_THRESHOLD, 512 << 20)
 
 
 def autocast(machine: Machine) -> AbstractContextManager[object]:
@@ -102,20 +91,6 @@ def autocast(machine: Machine) -> AbstractContextManager[object]:
     if machine.precision == "bfloat16":
         return torch.autocast(machine.device, dtype=torch.bfloat16)
     return nullcontext()
-
-
-def peak_rss_bytes() -> int:
-    """The most memory this process has held so far; 0 where the system does not say."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # ru_maxrss would also count what the parent held when it started this process.
-        lines = status.read_text().splitlines()
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
-    if sys.platform == "darwin":
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return 0
 
 
 def _device(wanted: str) -> str:

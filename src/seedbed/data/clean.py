@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,8 @@ def clean(
     if not len(chosen):
         raise _nothing_left(source, ledger)
     understood = [*source.understood, *([told] if told else []), *said, *_remarks(ledger)]
-    places = chosen.tolist()
+    stays = np.zeros(len(seen), dtype=bool)
+    stays[chosen] = True
     return Cleaned(
         modality=source.modality,
         name=source.name,
@@ -127,10 +129,10 @@ def clean(
         ids=seen.ids[chosen].astype(np.int64),
         keys=seen.keys.take(pa.array(chosen)).to_pylist() if texts is None else strings_of(seen.keys).pick(chosen),
         labels=labels,
-        splits=[seen.splits[place] for place in places],
-        groups=[seen.groups[place] for place in places],
-        asides=[seen.asides[place] for place in places],
-        raw=reader.pack([contents[place] for place in places], shape) if texts is None else texts.pick(chosen),
+        splits=list(compress(seen.splits, stays)),
+        groups=list(compress(seen.groups, stays)),
+        asides=list(compress(seen.asides, stays)),
+        raw=reader.pack([contents[place] for place in chosen.tolist()], shape) if texts is None else texts.pick(chosen),
         ledger=ledger,
         counts=counts,
         work=work,
@@ -202,12 +204,10 @@ def _labels_of(
     seen = replace(seen, labels=read)
     notes |= dict(zip(seen.noted.tolist(), seen.reasons, strict=True))
     changed: dict[int, str | None] = dict.fromkeys(_conflicts(seen, same, notes))
-    places = chosen.tolist()
-    settled = label_kind(kind).settle(
-        {place: read[place] for place in places if read[place] is not None and place not in changed}
-    )
+    known = (place for place in map(int, chosen) if read[place] is not None and place not in changed)
+    settled = label_kind(kind).settle({place: read[place] for place in known})
     changed |= settled.labels
-    return [changed.get(place, read[place]) for place in places], notes | settled.reasons, settled.understood
+    return [changed.get(place, read[place]) for place in map(int, chosen)], notes | settled.reasons, settled.understood
 
 
 def _conflicts(seen: Seen, same: np.ndarray, notes: dict[int, str]) -> list[int]:

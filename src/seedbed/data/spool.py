@@ -16,12 +16,14 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import xxhash
 
 from seedbed.core.errors import DataError
+from seedbed.core.memory import give_back_freed
 from seedbed.core.runs import fingerprint, friendly, write_atomic
 from seedbed.core.settings import Settings
 from seedbed.data.reading import Seen, read_rows
@@ -65,6 +67,7 @@ def read_long(
             if other.name != name:
                 _remove_unused(other)
     parts: list[Seen] = []
+    counts: list[int] = []
     texts: list[str] = []
     names: dict[str | None, str | None] = {}
     rows, at, done = stream.read(0), 0, 0
@@ -81,6 +84,7 @@ def read_long(
                 break
             _write(path, part, texts)
         parts.append(_shared(part, names))
+        counts.append(len(part))
         done += len(part)
     if done != len(stream) or (at == done and next(rows, None) is not None):
         raise DataError(
@@ -92,7 +96,8 @@ def read_long(
     load = partial(_texts, work)
     if lock is not None:
         weakref.finalize(load, os.close, lock)
-    return _joined(parts), Strings([len(part) for part in parts], load), work
+    give_back_freed()
+    return _joined(parts), Strings(counts, load), work
 
 
 def _bounded(rows: Iterator[Row]) -> Iterator[Row]:
@@ -193,21 +198,22 @@ def _shared(part: Seen, names: dict[str | None, str | None]) -> Seen:
 
 
 def _joined(parts: list[Seen]) -> Seen:
-    """Facts of all blocks."""
+    """Facts of all blocks; the list is emptied, so that each fact is in memory twice for a moment only."""
     starts = np.cumsum([0, *map(len, parts)])[:-1].tolist()
-    return Seen(
-        keys=pa.concat_arrays([part.keys for part in parts]),
-        fates=np.concatenate([part.fates for part in parts]),
-        digests=np.concatenate([part.digests for part in parts]),
-        ids=np.concatenate([part.ids for part in parts]),
-        labels=list(chain.from_iterable(part.labels for part in parts)),
-        splits=list(chain.from_iterable(part.splits for part in parts)),
-        groups=list(chain.from_iterable(part.groups for part in parts)),
-        asides=list(chain.from_iterable(part.asides for part in parts)),
-        noted=np.concatenate([part.noted + start for part, start in zip(parts, starts, strict=True)]),
-        reasons=list(chain.from_iterable(part.reasons for part in parts)),
-        kept=list(chain.from_iterable(part.kept for part in parts)),
-    )
+    columns = {name: [getattr(part, name) for part in parts] for name in Seen.__dataclass_fields__}
+    parts.clear()
+    columns["noted"] = [noted + start for noted, start in zip(columns["noted"], starts, strict=True)]
+    joined: dict[str, Any] = {}
+    for name in list(columns):
+        pieces = columns.pop(name)
+        if isinstance(pieces[0], pa.Array):
+            joined[name] = pa.concat_arrays(pieces)
+        elif isinstance(pieces[0], np.ndarray):
+            joined[name] = np.concatenate(pieces)
+        else:
+            joined[name] = list(chain.from_iterable(pieces))
+        del pieces
+    return Seen(**joined)
 
 
 def _used(work: Path) -> int | None:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from seedbed.core.memory import give_back_freed
 from seedbed.core.runs import fingerprint, friendly, is_alive, read_json, sync_folder
 from seedbed.core.settings import Settings
 from seedbed.core.tokens import PAD
@@ -280,6 +281,8 @@ def prepare(
     if relatives and (told := changes(max(relatives, key=_generation), cleaned)):
         say("understood", lines=[f"{told} against the earlier preparation; old rows keep their split"])
     splits = assign(cleaned, settings, settings.seed, ledger)
+    if cleaned.work is not None:
+        give_back_freed()
     if strays := int((splits == OUT).sum()):
         say("warning", text=f"{strays:,} rows are not used: their groups are also in a stricter split.")
     generation = 1 + max((one.manifest["generation"] for one in relatives), default=0)

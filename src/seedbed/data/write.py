@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from seedbed.core.memory import give_back_freed
 from seedbed.core.runs import fingerprint, json_bytes, write_synced
 from seedbed.data.clean import Cleaned
 from seedbed.data.encode import encoded, trained_on
@@ -69,19 +70,27 @@ def write_dataset(
         facts = text_facts(counts, labels)
         shape = {"tokens": tokenizer.dtype.name, "rows": _write_rows(folder, cleaned.raw)}
     write_synced(folder / "facts.json", _writer(facts_to_json(facts).encode()))
-    index: dict[str, Any] = {
-        "id": cleaned.ids,
-        "key": _column(cleaned.keys),
-        "label": kind.pack(targets),
-        "split": splits,
-    }
-    index["group_name"] = pa.array(cleaned.groups, pa.string())
-    index["aside"] = pa.array(cleaned.asides or [""] * len(cleaned), pa.string())
-    write_table(folder / "index.arrow", pa.table({**index, "group": group_codes(cleaned.groups), **placed}))
+    if cleaned.work is not None:
+        give_back_freed()
+    write_table(folder / "index.arrow", _index(cleaned, splits, kind.pack(targets), placed))
     write_table(folder / "fates.arrow", cleaned.ledger)
     known = ledger.extended(cleaned.ids, splits).extended(*splits_of_groups(cleaned.groups, splits))
     write_table(folder / "splits.arrow", pa.table({"id": known.ids, "split": known.splits}))
     return _write_manifest(folder, cleaned, {**about, **shape})
+
+
+def _index(cleaned: Cleaned, splits: np.ndarray, labels: pa.Array, placed: dict[str, np.ndarray]) -> pa.Table:
+    """What is known of each row, and where it lies."""
+    columns = {
+        "id": cleaned.ids,
+        "key": _column(cleaned.keys),
+        "label": labels,
+        "split": splits,
+        "group_name": pa.array(cleaned.groups, pa.string()),
+        "aside": pa.array(cleaned.asides or [""] * len(cleaned), pa.string()),
+        "group": group_codes(cleaned.groups),
+    }
+    return pa.table({**columns, **placed})
 
 
 def encoding_name(about: Mapping[str, Any], splits: np.ndarray) -> str:

@@ -128,6 +128,12 @@ def limits(files: Files) -> list[str]:
         said.append(
             "There was no test set: scores come from folds over the labelled rows, none of which was trained on."
         )
+    model = (files.run.get("summary") or {}).get("model") or {}
+    if model.get("labels", 0) < model.get("of", 0):
+        said.append(
+            f"The model that was kept learnt from {model['labels']:,} of {model['of']:,} labels: more did not fit the "
+            "time. More --minutes, or `seedbed finetune` on this run, learn from all."
+        )
     if "transductive = true" in files.config:
         said.append("Inputs of test rows were used in pretraining (transductive), without their labels.")
     return said

@@ -49,12 +49,14 @@ class Runner:
         answer: cell -> (answers_IC, score estimated on training labels).
         keep: (labelled rows, folder) -> learns from all of these rows, writes a model folder.
         required: a verdict needs it.
+        work: number of labels -> what a fit on so many costs, in any unit.
     """
 
     arm: Arm
     answer: Callable[[Cell], tuple[np.ndarray, float]]
     keep: Callable[[np.ndarray, Path], None]
     required: bool = False
+    work: Callable[[int], float] = float
 
 
 def read_length(spec: EncoderSpec) -> int:
@@ -167,7 +169,7 @@ def fitted(
         last = replace(recipe, seed=fold(settings.seed, "winner"))
         _save(folder, arm, fit(start, prepared, rows, last, machine).members, prepared, last)
 
-    return Runner(arm, answer, keep, required)
+    return Runner(arm, answer, keep, required, recipe.work)
 
 
 def probed(

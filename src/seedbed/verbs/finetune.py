@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,18 +20,45 @@ from seedbed.data.store import Prepared
 from seedbed.evaluate.resample import with_bounds
 from seedbed.evaluate.scoring import scoring
 from seedbed.models.encoder import Encoder
+from seedbed.plan.budget import too_short
+from seedbed.train.cost import step_seconds
 from seedbed.train.state import Training
 from seedbed.verbs.answer import learn_trust
 from seedbed.verbs.arms import recipe_of
 from seedbed.verbs.checkup import Patient, Trained, check_up
 from seedbed.verbs.drive import Job, drive
-from seedbed.verbs.fit import Recipe, answer_unseen, best_of, member_jobs, member_rows, predict_rows, try_rates
-from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working, write_start
+from seedbed.verbs.fit import (
+    PARTS,
+    Recipe,
+    answer_unseen,
+    best_of,
+    fit_job,
+    member_jobs,
+    member_rows,
+    predict_rows,
+    try_rates,
+)
+from seedbed.verbs.ground import (
+    SPENT_SHARE,
+    Ground,
+    conclude,
+    finished,
+    left_s,
+    prepare_for,
+    spent,
+    stand,
+    working,
+    write_start,
+)
 from seedbed.verbs.model import NETWORK, require_fit, save_network
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.start import open_start
 
-RATES = "rates.json"
+RATES, STEPS = "rates.json", "steps.json"
+# Of a network; fewer hardly move it.
+FEWEST_STEPS = 10
+# A forward pass alone, as a share of a step.
+SCORING = 1 / 3
 
 
 def finetune(
@@ -74,14 +103,15 @@ def finetune(
     with working("finetune", ground, **also) as folder:
         if folder.status() == "finished":
             return finished(folder, say)
+        recipe, bounds = _bounded(ground, model.encoder, prepared, rows, recipe, folder)
         recipe, reasons = _chosen(model.encoder, prepared, rows, recipe, ground.machine, folder)
         jobs = member_jobs(model.encoder, prepared, rows, recipe, ground.machine)
         stage = jobs[0].stage
-        reasons = [f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples.", *reasons]
+        reasons = [f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples.", *bounds, *reasons]
         planned = also | {"encoder": str(source), "stage": stage.to_json(), "reasons": reasons}
         say("plan", plan=planned | {"steps": stage.steps, "batch_size": stage.batch_size}, reasons=reasons)
         write_start(folder, ground, prepared, planned)
-        members = _trained(jobs, prepared, folder, say)
+        members = _trained(jobs, prepared, folder, say, left_s(folder, ground, SPENT_SHARE))
         extra = {"kind": NETWORK, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
         save_network(folder.folder / "model", members, prepared, extra)
         patient = Patient(model.encoder, prepared, rows, ground.machine, recipe.seq_len, recipe.seed)
@@ -103,6 +133,46 @@ def _told(folder: Run, members: Sequence[Training], patient: Patient, recipe: Re
     return summary | {"trust": trust} | check_up(folder, patient, Trained(members[0], learnt, stopped_by))
 
 
+def _bounded(
+    ground: Ground, start: Encoder, prepared: Prepared, rows: np.ndarray, recipe: Recipe, folder: Run
+) -> tuple[Recipe, list[str]]:
+    """The recipe with no more steps than the minutes asked for allow, and why; written down before it takes effect.
+
+    Raises:
+        BudgetError: too few steps to learn anything.
+    """
+    if ground.settings.minutes is None:
+        return recipe, []
+    if not (folder.folder / STEPS).exists():
+        wanted = recipe.stage(len(rows), stopping=True)
+        plain = replace(recipe, settings=recipe.settings.model_copy(update={"head_first": False}))
+        job = fit_job(start, prepared, rows, None, plain, ground.machine)
+        step_s = step_seconds(job.training, job.batch_at, ground.machine)
+        stopping = recipe.stops_early(len(rows))
+        scored = wanted.evaluations * len(rows) / PARTS if stopping else 0.0
+        # Without labels to stop by, networks that have not seen some of them answer for these, to calibrate by.
+        networks = recipe.networks(len(rows)) + (0 if stopping else PARTS if recipe.folds > 1 else 1)
+        each_s = left_s(folder, ground, SPENT_SHARE) / networks
+        steps = int(each_s / step_s - SCORING * scored / wanted.batch_size)
+        if steps < FEWEST_STEPS:
+            raise too_short(
+                f"Fine-tuning has {max(each_s, 0):.1f} s for each of {networks} networks, of {step_s:.3g} s a step.",
+                cause=f"At least {FEWEST_STEPS} steps are needed to learn anything.",
+                least_s=(FEWEST_STEPS + SCORING * scored / wanted.batch_size) * step_s * networks / SPENT_SHARE
+                + spent(folder, ground),
+            )
+        folder.write_json(STEPS, {"most": min(steps, recipe.most_steps), "step_s": step_s, "networks": networks})
+    kept = folder.read_json(STEPS)
+    bounded = replace(recipe, most_steps=int(kept["most"]))
+    counts = [some.stage(len(rows), stopping=True).steps for some in (recipe, bounded)]
+    if counts[0] == counts[1]:
+        return recipe, []
+    return bounded, [
+        f"{counts[1]} of {counts[0]} steps: {kept['networks']} networks of {kept['step_s']:.3g} s a step in "
+        f"{ground.settings.minutes:g} minutes."
+    ]
+
+
 def _chosen(
     start: Encoder, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine, folder: Run
 ) -> tuple[Recipe, list[str]]:
@@ -119,11 +189,14 @@ def _chosen(
     return replace(recipe, lr=float(kept["lr"])), [reason]
 
 
-def _trained(jobs: Sequence[Job], prepared: Prepared, folder: Run, say: Say) -> list[Training]:
-    """The networks of jobs, one after the other, each with its own log and checkpoints."""
+def _trained(jobs: Sequence[Job], prepared: Prepared, folder: Run, say: Say, left_s: float) -> list[Training]:
+    """The networks of jobs, one after the other, each with its own log and checkpoints, and its share of the time."""
+    started = time.monotonic()
     for number, job in enumerate(jobs, 1):
         label = "finetune" if number == 1 else f"finetune-{number}"
-        drive(replace(job, label=label, run=folder, identity={"dataset_id": prepared.dataset_id}), say)
+        deadline = None if math.isinf(left_s) else started + left_s * number / len(jobs)
+        named = replace(job, label=label, run=folder, identity={"dataset_id": prepared.dataset_id}, deadline=deadline)
+        drive(named, say)
     return [job.training for job in jobs]
 
 

@@ -52,6 +52,7 @@ class Recipe:
         lr: peak learning rate.
         trials: learning rates to choose from by held-out labels; empty: `lr`.
         folds: parts of the labels held out in turn to choose by, while labels are too few for early stopping.
+        most_steps: of one network.
     """
 
     task: str
@@ -63,12 +64,27 @@ class Recipe:
     seed: int
     trials: tuple[float, ...] = ()
     folds: int = 1
+    most_steps: int = MOST_STEPS
+
+    def stops_early(self, num_labels: int) -> bool:
+        """Whether there are labels enough to hold some out and stop by them."""
+        return num_labels >= EARLY_STOPPING_FROM and self.settings.patience > 0
+
+    def networks(self, num_labels: int) -> int:
+        """How many networks a fit on so many labels trains, trials included."""
+        stopping = self.stops_early(num_labels)
+        return max(len(self.trials), 1) * (1 if stopping else self.folds) + self.settings.ensemble - stopping
+
+    def work(self, num_labels: int) -> float:
+        """Examples that a fit on so many labels learns from, unless it stops before."""
+        stage = self.stage(num_labels, stopping=self.stops_early(num_labels))
+        return float(self.networks(num_labels) * stage.steps * stage.batch_size)
 
     def stage(self, num_labels: int, *, stopping: bool) -> Stage:
         """The stage for so many labels."""
         setup = find("tasks", self.task).setup
         batch_size = min(self.settings.batch_size or self.max_batch, num_labels)
-        steps = min(max(math.ceil(EPOCHS * num_labels / batch_size), LEAST_STEPS), MOST_STEPS)
+        steps = min(max(math.ceil(EPOCHS * num_labels / batch_size), LEAST_STEPS), self.most_steps)
         optimizer = setup.optimizer if self.settings.optimizer == "auto" else self.settings.optimizer
         weight_decay = usual(optimizer, setup)[1]
         watched = {} if stopping else {"patience": 0, "evaluations": 1}
@@ -132,7 +148,7 @@ def fit(start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, reci
         rows: labelled rows of `prepared`.
     """
     best = best_of(try_rates(start, prepared, rows, recipe, machine))
-    members = [best.training] if stops_early(rows, recipe) else []
+    members = [best.training] if recipe.stops_early(len(rows)) else []
     for number in range(len(members), recipe.settings.ensemble):
         job = member_job(start, prepared, rows, best.recipe, machine, number)
         drive(job, silent)
@@ -140,16 +156,11 @@ def fit(start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, reci
     return Fitted(tuple(members), best.score)
 
 
-def stops_early(rows: np.ndarray, recipe: Recipe) -> bool:
-    """Whether there are labels enough to hold some out and stop by them."""
-    return len(rows) >= EARLY_STOPPING_FROM and recipe.settings.patience > 0
-
-
 def try_rates(
     start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine
 ) -> list[Trial]:
     """Each learning rate of the recipe, trained without some labels and scored on them."""
-    stopping = stops_early(rows, recipe)
+    stopping = recipe.stops_early(len(rows))
     kind = scoring(prepared.facts.label_kind)
     tried = []
     for lr in recipe.trials or (recipe.lr,):
@@ -223,7 +234,7 @@ def member_jobs(
 
 def member_rows(prepared: Prepared, rows: np.ndarray, recipe: Recipe, number: int) -> tuple[np.ndarray, np.ndarray]:
     """What a network of an ensemble learns from, and what it stops by: a fifth, another for each; none of few."""
-    if not stops_early(rows, recipe):
+    if not recipe.stops_early(len(rows)):
         return rows, rows[:0]
     part_of = parts(prepared, rows, recipe.seed)
     return rows[part_of != number % PARTS], rows[part_of == number % PARTS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from seedbed.core.config import Layer, Resolved, dump_toml
 from seedbed.core.device import Machine, configure, detect
 from seedbed.core.errors import UsageError
 from seedbed.core.find import content_of_own
+from seedbed.core.memory import give_back_freed
 from seedbed.core.runs import RECORD, Run, environment, fingerprint, open_run, write_atomic
 from seedbed.core.settings import Settings
 from seedbed.core.types import Say
@@ -32,6 +34,8 @@ from seedbed.verbs.check import not_used
 from seedbed.verbs.options import Options, Result, kind_of, resolve_options
 
 SHOWN_QUARANTINED = 20
+SPENT_SHARE = 0.85  # of the time; the rest is for what no estimate saw, the model that is kept and the report
+KEPT_SHARE = 0.95  # after which the model should be kept; looking for faults and the report take seconds
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ def stand(data: Any, out: str | Path, say: Say, options: Options, *planned: Laye
     if settings.task == "auto":
         task = label_kind(cleaned.label_kind).TASK
         resolved = resolve_options(options, *planned, ("planner: by the labels", {"task": task}))
+    if cleaned.work is not None:
+        give_back_freed()
     say("understood", lines=list(cleaned.understood))
     say("counts", **cleaned.counts)
     machine = detect(settings)
@@ -129,7 +135,7 @@ def working(verb: str, ground: Ground, **also: Any) -> Iterator[Run]:
         # Whoever leaves without an error has concluded; an error leaves the run unfinished, and its time counts.
     except BaseException:
         if run.status() == "unfinished":
-            run.record(seconds=_spent(run, ground), since=None)
+            run.record(seconds=spent(run, ground), since=None)
         raise
     finally:
         run.close()
@@ -155,7 +161,14 @@ def _last_sign(folder: Path) -> float:
     return max(path.stat().st_mtime for path in folder.rglob("*") if path.is_file() and path.name != "lock")
 
 
-def _spent(run: Run, ground: Ground) -> float:
+def left_s(run: Run, ground: Ground, share: float) -> float:
+    """Seconds until this share of the command's time is over; infinite where it has no limit."""
+    deadline = ground.deadline(share)
+    return math.inf if deadline is None else deadline - ground.started - spent(run, ground)
+
+
+def spent(run: Run, ground: Ground) -> float:
+    """Seconds of this command so far, those of processes that were interrupted included."""
     return float(run.read_json(RECORD)["seconds"]) + time.monotonic() - ground.started
 
 
@@ -205,7 +218,7 @@ def write_start(run: Run, ground: Ground, prepared: Prepared, planned: dict[str,
 
 def conclude(run: Run, ground: Ground, summary: dict[str, Any]) -> Result:
     """Mark a run as done and write its report; its seconds add up over restarts."""
-    run.record(seconds=_spent(run, ground), since=None)
+    run.record(seconds=spent(run, ground), since=None)
     run.finish(summary)
     return _told(run, ground.say)
 

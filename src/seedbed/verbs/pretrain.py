@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from seedbed.core.config import validate_options
-from seedbed.core.device import Machine, configure, peak_rss_bytes
+from seedbed.core.device import Machine, configure
 from seedbed.core.find import find
+from seedbed.core.memory import peak_rss_bytes
 from seedbed.core.runs import Run
 from seedbed.core.settings import Settings
 from seedbed.core.types import Say, silent
-from seedbed.data.loader import Loader
 from seedbed.data.store import Prepared
 from seedbed.data.strings import pick
 from seedbed.evaluate.probes import effective_rank, feature_std, features, neighbour_accuracy
@@ -26,17 +26,14 @@ from seedbed.plan.advise import Plan, advise, pretrain_stage, with_horizon, with
 from seedbed.plan.budget import Footprint
 from seedbed.plan.profile import Profile, profile
 from seedbed.train.assemble import Stage, assemble, loader_of
-from seedbed.train.loop import steps
-from seedbed.train.memory import kept_bytes
+from seedbed.train.cost import MOST_TIMED, kept_bytes, step_seconds
 from seedbed.train.state import Training
 from seedbed.verbs.drive import Job, Progress, drive
-from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, stand, working, write_start
+from seedbed.verbs.ground import SPENT_SHARE, Ground, conclude, finished, prepare_for, stand, working, write_start
 from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.reuse import earlier_encoder, pretraining_key
 
-# Steps timed before planning: at least so many, more within so many seconds.
-TIMED_STEPS, MOST_TIMED, TIMED_S = 4, 24, 1.0
 WATCHED_ROWS = 256
 PROBED_ROWS = 500
 SCORED_ROWS = 512
@@ -141,7 +138,7 @@ def settle(ground: Ground, prepared: Prepared, plan: Plan, run: Run, prove_s: fl
         plan, footprint, machine, coupled=training.learner.coupled, chosen=settings.pretrain.micro_batch is not None
     )
     training.micro_batch = pretrain_stage(plan, settings).micro_batch
-    step_s = 0.0 if settings.steps is not None else _measured_step(training, loader, machine)
+    step_s = 0.0 if settings.steps is not None else step_seconds(training, loader.batch, machine)
     deadline = ground.deadline()
     left_s = (plan.seconds or 0.0) if deadline is None else deadline - time.monotonic()
     return with_horizon(
@@ -187,7 +184,7 @@ def train_encoder(
         monitor=_monitor(encoder, prepared, plan, machine),
         run=run,
         identity={"dataset_id": prepared.dataset_id},
-        deadline=deadline or (ground.deadline(0.85) if settings.steps is None else None),
+        deadline=deadline or (ground.deadline(SPENT_SHARE) if settings.steps is None else None),
     )
     progress = drive(job, ground.say)
     return Trained(encoder, progress, training)
@@ -203,20 +200,6 @@ def planned_machine(plan: Plan, ground: Ground) -> Machine:
 def _assembled(stage: Stage, plan: Plan, prepared: Prepared, machine: Machine) -> Training:
     spec = make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts)
     return assemble(stage, prepared.facts, spec, machine.device)
-
-
-def _measured_step(training: Training, loader: Loader, machine: Machine) -> float:
-    """Least seconds of a step, of a few.
-
-    The least, because a plan that turns out too long is shortened on the way, and one that other work on the machine
-    made too short is not mended any more.
-    """
-    seconds: list[float] = []
-    for item in steps(training, loader.batch, machine):
-        seconds.append(item.seconds)
-        if len(seconds) > TIMED_STEPS and sum(seconds[1:]) > TIMED_S:
-            break
-    return min(seconds[1:])
 
 
 def _monitor(encoder: Encoder, prepared: Prepared, plan: Plan, machine: Machine) -> Any:

@@ -197,10 +197,12 @@ class Judged:
     Attributes:
         told: what eval/proof.json holds.
         best: of all arms, the one with the best score on training labels at the greatest label count.
+        fit_s: what a fit of it took at that count, on average.
     """
 
     told: dict[str, Any]
     best: Runner
+    fit_s: float
 
     def summary(self) -> dict[str, Any]:
         """Main figures for run.json."""
@@ -239,11 +241,13 @@ def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
     )
     answers: list[Answers] = []
     seconds = dict.fromkeys((runner.arm.name for runner in runners), 0.0)
+    fit_s: dict[str, float] = {}
     for n_labels in proof.labels:
         for runner in runners:
             answers_SIC, selection, spent = _answers(contest, field, runner, n_labels, proof.draws)
             answers.append(Answers(runner.arm, n_labels, answers_SIC, selection, field.pool_share(n_labels)))
-            seconds[runner.arm.name] += spent
+            seconds[runner.arm.name] += sum(spent)
+            fit_s[runner.arm.name] = sum(spent) / len(spent)
     write_predictions(contest.run.folder / "eval" / "predictions.parquet", answers, items, confidence)
     told = summary(answers, items, confidence)
     sentence = " ".join([*contest.scope[:1], told["verdict"]["sentence"], *contest.scope[1:]])
@@ -259,7 +263,7 @@ def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
     contest.run.write_json("eval/proof.json", told)
     top = [answer for answer in answers if answer.n_labels == proof.labels[-1]]
     best = max(top, key=lambda answer: answer.selection).arm
-    return Judged(told, next(runner for runner in runners if runner.arm == best))
+    return Judged(told, next(runner for runner in runners if runner.arm == best), fit_s[best.name])
 
 
 def _about(ways: Sequence[str], prepared: Prepared, items: np.ndarray) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -281,15 +285,15 @@ def _with_previews(prepared: Prepared, items: np.ndarray, worst: list[dict[str, 
 
 def _answers(
     contest: Contest, field: Field, runner: Runner, n_labels: int, draws: int
-) -> tuple[np.ndarray, float, float]:
-    """An arm's answers over all draws and items, float32, its mean score on training labels, its seconds."""
+) -> tuple[np.ndarray, float, list[float]]:
+    """An arm's answers over all draws and items, float32, its mean score on training labels, seconds of each fit."""
     answers_SIC = np.full((draws, len(field.items), contest.prepared.facts.num_outputs), np.nan, np.float32)
-    selections, spent = [], 0.0
+    selections, spent = [], []
     place = {row: index for index, row in enumerate(field.items.tolist())}
     for cell in field.cells(n_labels, draws):
         made = answer(contest, runner, cell)
         answers_SIC[cell.draw, [place[row] for row in cell.test.tolist()]] = made.answers_IC
         selections.append(made.selection)
-        spent += made.seconds
+        spent.append(made.seconds)
     assert not np.isnan(answers_SIC).any(), f"{runner.arm.name} left items unanswered"
     return answers_SIC, math.fsum(selections) / len(selections), spent

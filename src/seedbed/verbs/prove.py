@@ -15,7 +15,17 @@ from seedbed.plan.advise import allowed
 from seedbed.verbs.accepts import ENCODING
 from seedbed.verbs.cells import field_of
 from seedbed.verbs.checkup import check_up, patient_of
-from seedbed.verbs.ground import conclude, finished, prepare_for, stand, working, write_start
+from seedbed.verbs.ground import (
+    KEPT_SHARE,
+    SPENT_SHARE,
+    conclude,
+    finished,
+    left_s,
+    prepare_for,
+    stand,
+    working,
+    write_start,
+)
 from seedbed.verbs.model import load_pretrained
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.proof import check_arms, compare, open_contest, price, settle
@@ -23,8 +33,6 @@ from seedbed.verbs.public import identities, open_publics
 from seedbed.verbs.run import run
 from seedbed.verbs.transfer import transfer_of
 from seedbed.verbs.winner import keep_winner
-
-SPENT_SHARE = 0.85  # of the time; the rest is for the winner and the report
 
 
 def prove(
@@ -85,5 +93,5 @@ def prove(
             **judged.summary(),
             "seconds_spent": time.monotonic() - ground.started,
         }
-        kept = keep_winner(contest, judged, folder.folder / "model")
+        kept = keep_winner(contest, judged, folder.folder / "model", left_s(folder, ground, KEPT_SHARE))
         return conclude(folder, ground, summary | kept | check_up(folder, patient_of(model.encoder, contest)))

@@ -17,7 +17,18 @@ from seedbed.plan.advise import Plan, advise
 from seedbed.plan.budget import PROVE_SHARE, Proof
 from seedbed.verbs.cells import field_of
 from seedbed.verbs.checkup import check_up, patient_of
-from seedbed.verbs.ground import Ground, conclude, finished, prepare_for, stand, working, write_start
+from seedbed.verbs.ground import (
+    KEPT_SHARE,
+    SPENT_SHARE,
+    Ground,
+    conclude,
+    finished,
+    left_s,
+    prepare_for,
+    stand,
+    working,
+    write_start,
+)
 from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.pretrain import check_options, key_of, planned_machine, profile_of, train_encoder
@@ -27,8 +38,6 @@ from seedbed.verbs.public import identities, open_publics
 from seedbed.verbs.reuse import earlier_encoder
 from seedbed.verbs.start import Start
 from seedbed.verbs.winner import keep_winner
-
-SPENT_SHARE = 0.85  # of the time; the rest is for what no estimate saw, the winner and the report
 
 
 def run(
@@ -78,7 +87,7 @@ def run(
             save_encoder(folder.folder / "model", encoder, prepared, about)
             return conclude(folder, ground, told | {"verdict": _unproven(ground)})
         judged = compare(contest, proof, encoder)
-        kept = keep_winner(contest, judged, folder.folder / "model")
+        kept = keep_winner(contest, judged, folder.folder / "model", left_s(folder, ground, KEPT_SHARE))
         seen = check_up(folder, patient_of(encoder, contest))
         return conclude(folder, ground, told | judged.summary() | kept | seen)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from seedbed.data.split import folds
+from seedbed.data.split import folds, label_subset
+from seedbed.evaluate.linear import MANY
 from seedbed.verbs.answer import learn_trust
 from seedbed.verbs.arms import Runner
 from seedbed.verbs.cells import Cell
@@ -16,23 +17,49 @@ from seedbed.verbs.proof import Contest, Judged
 PARTS = 5
 # Arms that take seconds answer for every label out of fold; others for a fifth of them, which one more fit costs.
 CHEAP = ("majority", "classic", "frozen", "untrained")
+PLAN = "winner-plan.json"
 
 
-def keep_winner(contest: Contest, judged: Judged, folder: Path) -> dict[str, Any]:
+def keep_winner(contest: Contest, judged: Judged, folder: Path, left_s: float) -> dict[str, Any]:
     """Train the best arm on every label that is not for scoring and write it as a model folder.
 
     Args:
         contest: the comparison.
         judged: what it found.
         folder: to write to.
+        left_s: seconds there are; where all labels would take longer, it learns from as many as fit, which is said.
 
     Returns: what model/ holds, for the summary.
     """
     prepared, best = contest.prepared, judged.best
-    rows = prepared.rows(split=("train", "validation", "held"), labelled=True)
+    every = prepared.rows(split=("train", "validation", "held"), labelled=True)
+    rows = _afforded(contest, judged, every, left_s)
+    if len(rows) < len(every):
+        told = f"The model that is kept learns from {len(rows):,} of {len(every):,} labels: more do not fit the time."
+        contest.say("warning", text=told)
     best.keep(rows, folder)
     trust = learn_trust(folder, *_held_out(contest, best, rows), prepared, contest.machine)
-    return {"model": {"arm": best.arm.name, "labels": len(rows)}, "trust": trust}
+    return {"model": {"arm": best.arm.name, "labels": len(rows), "of": len(every)}, "trust": trust}
+
+
+def _afforded(contest: Contest, judged: Judged, every: np.ndarray, left_s: float) -> np.ndarray:
+    """The labelled rows that fit the time, by what fits of the comparison took; written down before it takes effect."""
+    run, best, top = contest.run, judged.best, max(judged.told["labels"])
+    if not (run.folder / PLAN).exists():
+        fits = 1 + _parts(best, len(every)) * (1 - 1 / PARTS)
+        unit_s = fits * judged.fit_s / best.work(top)
+        sizes = np.unique(np.geomspace(min(top, len(every)), len(every), 64).astype(int))
+        fitting = [size for size in sizes.tolist() if unit_s * best.work(size) <= left_s]
+        run.write_json(PLAN, {"labels": max(fitting, default=int(sizes[0]))})
+    count = int(run.read_json(PLAN)["labels"])
+    prepared, seed = contest.prepared, contest.settings.seed
+    strata, ids = prepared.strata(every), prepared.ids[every]
+    return every[np.sort(label_subset(strata, count, 0, seed, ids=ids, covered=False))]
+
+
+def _parts(best: Runner, num_labels: int) -> int:
+    """How many fifths of the labels are answered for by a fit without them; of many, one tells enough."""
+    return PARTS if best.arm.kind in CHEAP and num_labels <= MANY else 1
 
 
 def _held_out(contest: Contest, best: Runner, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +67,7 @@ def _held_out(contest: Contest, best: Runner, rows: np.ndarray) -> tuple[np.ndar
     prepared, seed = contest.prepared, contest.settings.seed
     fold_of = folds(prepared.strata(rows), prepared.groups[rows], PARTS, 0, seed, ids=prepared.ids[rows])
     answers, answered = [np.empty((0, prepared.facts.num_outputs))], [rows[:0]]
-    for part in range(PARTS if best.arm.kind in CHEAP else 1):
+    for part in range(_parts(best, len(rows))):
         learn, held = rows[fold_of != part], rows[fold_of == part]
         if len(learn) and len(held):
             answers.append(best.answer(Cell(len(learn), 0, part, learn, held))[0])

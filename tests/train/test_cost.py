@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from seedbed.core.types import Learner, Loss, Views
-from seedbed.train import memory
-from seedbed.train.memory import kept_bytes
+from seedbed.train import cost
+from seedbed.train.cost import kept_bytes
 from tests.contract.subjects import BATCH, MACHINE, Subject, subjects
 
 SUBJECTS = [subject for subject in subjects() if subject.module.name in ("classify", "contrastive", "masked_lm")]
@@ -38,7 +38,7 @@ def test_what_one_layer_keeps() -> None:
 def test_a_few_examples_tell_of_many(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = BATCH[subject.modality](0, 64)
     fixed, each = kept_bytes(subject.training(1), batch, MACHINE)
-    monkeypatch.setattr(memory, "MEASURED", 64)
+    monkeypatch.setattr(cost, "MEASURED", 64)
     base, more = kept_bytes(subject.training(1), batch, MACHINE)
     # Texts differ in length and share words: too much is allowed for rather than too little.
     assert 0.75 <= (fixed + 64 * each) / (base + 64 * more) <= 2.5

@@ -1,6 +1,8 @@
-"""What a step holds in memory, measured on a few examples before the first step."""
+"""What a step holds in memory and what it takes, measured before the first step."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -8,9 +10,31 @@ from torch import Tensor
 from seedbed.core.device import Machine, autocast
 from seedbed.core.rng import keys_for
 from seedbed.core.types import Batch, Moment
+from seedbed.train.loop import steps
 from seedbed.train.state import Training
 
 MEASURED = 8
+# Steps timed before planning: at least so many, more within so many seconds.
+TIMED_STEPS, MOST_TIMED, TIMED_S = 4, 24, 1.0
+
+
+def step_seconds(training: Training, batch_at: Callable[[int], Batch], machine: Machine) -> float:
+    """Least seconds of a step, of a few.
+
+    The least, because a plan that turns out too long is shortened on the way, and one that other work on the machine
+    made too short is not mended any more.
+
+    Args:
+        training: moved by the steps, so it is one to be thrown away; its horizon is MOST_TIMED or more.
+        batch_at: as in `steps`.
+        machine: device, threads and precision.
+    """
+    seconds: list[float] = []
+    for item in steps(training, batch_at, machine):
+        seconds.append(item.seconds)
+        if len(seconds) == MOST_TIMED or (len(seconds) > TIMED_STEPS and sum(seconds[1:]) > TIMED_S):
+            break
+    return min(seconds[1:])
 
 
 def kept_bytes(training: Training, batch: Batch, machine: Machine) -> tuple[int, int]:

@@ -1,0 +1,71 @@
+"""The model a run leaves behind learns from all labels, or from as many as the time allows, which is said."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.verbs.making import reviews
+
+seedbed: Any = importlib.import_module("seedbed")
+verb: Any = importlib.import_module("seedbed.verbs.run")
+
+
+def kept(out: Path, monkeypatch: pytest.MonkeyPatch, left_s: float) -> tuple[Any, list[str]]:
+    """A run of 100 labelled training rows, of which 20 are compared at, with so much time left for its winner."""
+    monkeypatch.setattr(verb, "left_s", lambda *_: left_s)
+    rows = [
+        {"text": text, "label": label, "split": "test" if row >= 100 else "train"}
+        for row, (text, label) in enumerate(reviews(130))
+    ]
+    warned: list[str] = []
+    made = seedbed.run(
+        rows,
+        out=out,
+        say=lambda event, **fields: warned.append(fields["text"]) if event == "warning" else None,
+        label="label",
+        steps=5,
+        size="nano",
+        threads=1,
+        pretrain={"precision": "float32", "evaluations": 2},
+        prove={"draws": 2, "arms": ["majority", "frozen+probe"], "labels": [20]},
+    )
+    return made, warned
+
+
+def test_it_learns_from_all_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, warned = kept(tmp_path, monkeypatch, math.inf)
+    model = made.summary["model"]
+    assert model["labels"] == model["of"] == 100 and warned == []
+    # Every label was answered for without it.
+    assert made.summary["trust"]["held"] == 100
+
+
+def test_without_time_it_learns_from_as_many_as_were_compared_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, warned = kept(tmp_path, monkeypatch, 0.0)
+    model = made.summary["model"]
+    assert model["labels"] == 20 and model["of"] == 100
+    assert len(warned) == 1 and "learns from 20 of 100 labels" in warned[0]
+    assert json.loads((made.folder / "winner-plan.json").read_text())["labels"] == 20
+    assert "20 of 100 labels" in (made.folder / "report.md").read_text()
+
+
+def test_with_some_time_it_learns_from_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fits took decides: with a second of it a label, and 60 s, 33 labels can be learnt from 1.8 times over."""
+    winner: Any = importlib.import_module("seedbed.verbs.winner")
+    judged = winner._afforded
+
+    def slow(contest: Any, found: Any, every: Any, left_s: float) -> Any:
+        found = type(found)(found.told, found.best, fit_s=20.0)
+        return judged(contest, found, every, left_s)
+
+    monkeypatch.setattr(winner, "_afforded", slow)
+    made, _ = kept(tmp_path, monkeypatch, 180.0)
+    assert 33 <= made.summary["model"]["labels"] <= 36
