@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 from seedbed.cli.app import execute
 from seedbed.cli.flags import VERBS
@@ -169,6 +170,23 @@ def test_interrupt_and_memory(fake: Fake, capsys: pytest.CaptureFixture[str]) ->
     fake.raises = MemoryError()
     assert execute(["check", "d"]) == 5
     assert "Memory ran out" in capsys.readouterr().err
+
+
+def test_what_torch_says_of_the_machine(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError) as real:
+        torch.empty(10**15)
+    card = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB."
+    for error in (real.value, torch.OutOfMemoryError(card)):
+        fake.raises = error
+        assert execute(["check", "d"]) == 5
+        told = capsys.readouterr().err
+        assert "Memory ran out" in told and "micro_batch" in told and "memory" in told.splitlines()[1]
+    fake.raises = RuntimeError("grid_sampler_2d_backward_cuda does not have a deterministic implementation, but you")
+    assert execute(["check", "d"]) == 4
+    assert "--device cpu" in capsys.readouterr().err
+    fake.raises = RuntimeError("shapes do not fit")
+    assert execute(["check", "d"]) == 1
+    Path(capsys.readouterr().err.split("traceback is in ")[1].splitlines()[0]).unlink()
 
 
 def test_json_is_the_only_thing_on_stdout(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +19,11 @@ from typer.exceptions import TyperException
 
 from seedbed.cli.flags import ARGUMENTS, DEFAULTS, FLAGS, REQUIRED, VERBS, Verb
 from seedbed.cli.screen import Screen
-from seedbed.core.errors import Interrupted, OutOfMemoryError, SeedbedError, UsageError, nearest
+from seedbed.core.errors import Interrupted, MachineError, OutOfMemoryError, SeedbedError, UsageError, nearest
 
+# How torch words what is no exception of its own: memory of the processor, of a card, and what has no sure order.
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+NOT_REPEATABLE = "does not have a deterministic implementation"
 HELP = "Pretrain on the data you have, fine-tune on the labels you have got, and be told whether it paid."
 
 
@@ -158,8 +162,7 @@ def _leave(error: BaseException, screen: Screen, words: list[str]) -> int:
         return 1
     if isinstance(error, TyperException):
         error = _misused(error, words)
-    if isinstance(error, MemoryError):
-        error = OutOfMemoryError("Memory ran out.", fix="Use a smaller --size, or --set pretrain.micro_batch=8.")
+    error = _of_the_machine(error)
     if isinstance(error, SeedbedError):
         screen.error(error, error.exit_code)
         return error.exit_code
@@ -171,6 +174,23 @@ def _leave(error: BaseException, screen: Screen, words: list[str]) -> int:
     )
     screen.error(told, 1, details=traceback.format_exc())
     return 1
+
+
+def _of_the_machine(error: BaseException) -> BaseException:
+    """What the machine refused, by whatever name Python or torch calls that; other errors as they are."""
+    told = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(sign in told for sign in NO_MEMORY)):
+        found = textwrap.shorten(told, 160, placeholder=" ...")
+        fix = "Use a smaller --size, or --set pretrain.micro_batch=8 (finetune.micro_batch in fine-tuning)."
+        return OutOfMemoryError("Memory ran out.", found=found, fix=fix)
+    if isinstance(error, RuntimeError) and NOT_REPEATABLE in told:
+        return MachineError(
+            "A step of this model cannot be repeated bit by bit on this device.",
+            found=told.splitlines()[0],
+            cause="The graphics card has no such form of one of its operations.",
+            fix="--device cpu",
+        )
+    return error
 
 
 def _misused(error: TyperException, words: list[str]) -> UsageError:
