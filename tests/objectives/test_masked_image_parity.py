@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from seedbed.core.types import Facts, Learner, Padded
-from seedbed.export.layouts import _VIT, _translated, _vit_config, vit_state
+from seedbed.export.autoencoder import Autoencoder, export_autoencoder
 from seedbed.models.encoder import build_encoder, encoder_of, make_spec
 from seedbed.models.patches import PatchDecoder, sine_positions
 from seedbed.models.stems import Normalise
@@ -18,13 +20,6 @@ from tests.contract.subjects import image_batch, moment, scoring
 from tests.export.making import livened
 
 SIDE, PATCH = 8, 2
-_DECODER = {
-    "embed": "decoder_embed",
-    "mask_token": "mask_token",
-    "trunk.layers": "decoder_layers",
-    "trunk.norm": "decoder_norm",
-    "out": "decoder_pred",
-}
 
 
 def learner() -> tuple[Learner, Facts]:
@@ -34,15 +29,6 @@ def learner() -> tuple[Learner, Facts]:
     made = masked_image.MaskedImage(masked_image.Config(decoder=2), nn.ModuleDict({"image": encoder}), facts)
     livened(made.get_submodule("decoder"))  # type: ignore[arg-type]  # any module can be livened
     return made.eval(), facts
-
-
-def translated(made: Learner) -> dict[str, Tensor]:
-    """The state under the names of transformers; fixed positions are parameters there."""
-    encoder, decoder = encoder_of(made.encoders, "image"), made.get_submodule("decoder")
-    names = {**_VIT, **_DECODER}
-    state = {f"vit.{name}": value for name, value in vit_state(encoder).items()}
-    state |= {f"decoder.{_translated(name, names)}": value for name, value in decoder.state_dict().items()}
-    return state | {"decoder.decoder_pos_embed": decoder.get_buffer("positions")}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -55,24 +41,17 @@ def test_positions_agree() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_loss_and_answers_agree() -> None:
-    from transformers import ViTMAEConfig, ViTMAEForPreTraining
+def test_loss_and_answers_agree(tmp_path: Path) -> None:
+    from transformers import ViTMAEForPreTraining
 
     made, facts = learner()
     encoder, decoder = encoder_of(made.encoders, "image"), made.get_submodule("decoder")
     assert isinstance(decoder, PatchDecoder)
-    half = decoder.config
-    fields = _vit_config(encoder, facts, "ViTMAEForPreTraining") | {"model_type": "vit_mae"}
-    config = ViTMAEConfig(
-        **{name: value for name, value in fields.items() if name not in ("architectures", "model_type", "dtype")},
-        decoder_hidden_size=half.width,
-        decoder_num_hidden_layers=half.depth,
-        decoder_num_attention_heads=half.heads,
-        decoder_intermediate_size=half.hidden,
-        norm_pix_loss=True,
-    )
-    theirs = ViTMAEForPreTraining(config).eval()
-    theirs.load_state_dict(translated(made))
+    whole = Autoencoder(encoder, facts, decoder, masked_image.Config().hidden)
+    export_autoencoder(tmp_path, whole, tmp_path / "whole")
+    loaded: Any = ViTMAEForPreTraining.from_pretrained(tmp_path / "whole", output_loading_info=True)
+    theirs, told = loaded[0].eval(), loaded[1]
+    assert not told["missing_keys"] and not told["unexpected_keys"]
     draw = torch.Generator().manual_seed(2)
     batch = scoring(image_batch(0, 6))
     pixels = Padded(torch.randint(0, 256, (6, 1, SIDE, SIDE), dtype=torch.uint8, generator=draw), batch.labels_B >= 0)

@@ -16,7 +16,7 @@ from seedbed.export.tensors import export_safetensors
 from seedbed.models.folder import write_folder
 from seedbed.verbs import export as verb
 from tests.verbs.conftest import Kept
-from tests.verbs.making import QUICK, Shell, reviews, write_csv
+from tests.verbs.making import CHEAP_PROOF, QUICK, SAME, Shell, reviews, write_csv
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,37 @@ def test_a_causal_run_is_checked_as_one(shell: Shell, transformer: Path, tmp_pat
     shell.ok("pretrain", data, *words, "--set", "pretrain.batch_size=4", "--set", "pretrain.seq_len=16")
     told = shell.ok("export", tmp_path / "r", "--to", "hf", "--out", tmp_path / "hf", "--json")
     assert told.json["summary"]["class"] == "LlamaForCausalLM" and told.json["summary"]["gate"]["passed"]
+
+
+@pytest.mark.slow
+def test_a_masked_autoencoder_goes_whole(shell: Shell, images: Kept, tmp_path: Path) -> None:
+    place = ("--set", "data.image_size=16", "--out", tmp_path / "r")
+    few = ("--steps", "3", "--set", "objective_options.hidden=0.5", "--set", "pretrain.batch_size=8")
+    words = ("--objective", "masked_image", *QUICK, *few, *place)
+    shell.ok("pretrain", images.data, *words)
+    (run,) = (tmp_path / "r").glob("pretrain-*")
+    told = shell.ok("export", run, "--to", "hf", "--out", tmp_path / "hf", "--json").json["summary"]
+    assert told["class"] == "ViTModel" and told["autoencoder"] == "ViTMAEForPreTraining" and told["gate"]["passed"]
+    whole = json.loads((tmp_path / "hf" / "autoencoder" / "config.json").read_text())
+    assert whole["mask_ratio"] == 0.5 and whole["decoder_num_hidden_layers"] == 1
+    # A run that takes over its encoder exports the same decoder; what was trained further has none.
+    shell.ok("run", images.data, *words, *CHEAP_PROOF)
+    (proven,) = (tmp_path / "r").glob("run-*")
+    again = shell.ok("export", proven, "--to", "hf", "--out", tmp_path / "again", "--json").json["summary"]
+    assert again["autoencoder"] == told["autoencoder"] and again["gate"]["passed"]
+    shell.ok("finetune", run, images.data, *SAME, *place)
+    (tuned,) = (tmp_path / "r").glob("finetune-*")
+    moved = shell.ok("export", tuned, "--to", "hf", "--out", tmp_path / "moved", "--json").json["summary"]
+    assert "autoencoder" not in moved and moved["classifier"] == "ViTForImageClassification"
+    # A decoder that changes is noticed: everything is checked before it is handed out.
+    damage(run / "decoder" / "model.safetensors")
+    assert "does not match the hash" in shell.refused(3, "export", run, "--to", "hf", "--out", tmp_path / "x")
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
 
 
 @pytest.mark.slow

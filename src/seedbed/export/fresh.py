@@ -19,6 +19,7 @@ from torch import Tensor
 
 from seedbed.core.errors import MachineError
 from seedbed.core.types import Facts
+from seedbed.export.autoencoder import AUTOENCODER, noise
 from seedbed.export.layouts import CLASSIFIER
 from seedbed.models.encoder import EncoderSpec, build_encoder
 from seedbed.models.hub import FAMILIES
@@ -34,7 +35,9 @@ def from_hf(folder: Path) -> Answer:
     pooling = {"add_pooling_layer": False} if has_pooler else {}
     model = _loaded(transformers.AutoModel, folder, pooling)
     processor = transformers.AutoImageProcessor.from_pretrained(folder) if vision else None
-    beside, network = folder / CLASSIFIER, None
+    beside, network, whole = folder / CLASSIFIER, None, None
+    if (folder / AUTOENCODER).exists():
+        whole = _loaded(transformers.ViTMAEForPreTraining, folder / AUTOENCODER, {})
     if beside.exists():
         network = _loaded(getattr(transformers, _config(beside)["architectures"][0]), beside, {})
 
@@ -45,6 +48,10 @@ def from_hf(folder: Path) -> Answer:
             given = processor(list(values.numpy()), input_data_format="channels_first", return_tensors="pt")
         states = model(**given).last_hidden_state
         found = {"states": states.flatten(2).mT if states.dim() == 4 else states}
+        if whole is not None:
+            drawn = noise(len(values), whole.decoder.decoder_pos_embed.shape[1] - 1)
+            answered = whole(**given, noise=drawn)
+            found["restored"] = answered.logits[answered.mask.bool()]
         return found if network is None else found | {"logits": network(**given).logits}
 
     return answer

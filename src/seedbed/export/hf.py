@@ -40,7 +40,7 @@ def export_hf(model_folder: Path, out: Path) -> dict[str, Any]:
         raise _no_class(encoder, model_folder)
     name = target.causal if target.causal and extra.get("objective") == "causal_lm" else target.name
     config = target.config(encoder, facts, name)
-    written = _write(out, target.state(encoder), config, target.beside(model_folder, encoder, facts))
+    written = write_files(out, target.state(encoder), config, target.beside(model_folder, encoder, facts))
     loads_as = sorted({target.name, target.causal} - {""})
     return {"class": name, "loads_as": loads_as, "parameters": num_parameters(encoder), **written}
 
@@ -88,11 +88,14 @@ def export_classifier(model_folder: Path, encoder: Encoder, facts: Facts, head: 
     config["problem_type"] = PROBLEMS[task]
     config["id2label"] = {str(index): name for index, name in enumerate(facts.classes)}
     config["label2id"] = {name: index for index, name in enumerate(facts.classes)}
-    _write(out, state, config, target.beside(model_folder, encoder, facts))
+    write_files(out, state, config, target.beside(model_folder, encoder, facts))
     return target.classifier
 
 
-def _write(out: Path, state: dict[str, Tensor], config: dict[str, Any], beside: dict[str, bytes]) -> dict[str, Any]:
+def write_files(
+    out: Path, state: dict[str, Tensor], config: dict[str, Any], beside: dict[str, bytes]
+) -> dict[str, Any]:
+    """Write a folder that transformers reads, weights, configuration and what is beside; returns xxh3_128 and files."""
     plain = {name: tensor.contiguous() for name, tensor in state.items()}
     weights = safetensors.torch.save(plain, metadata={"format": "pt"})
     files = {"config.json": json_file(config), "model.safetensors": weights, **beside}

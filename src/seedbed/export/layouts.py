@@ -42,7 +42,7 @@ _LLAMA = {
     "mlp.up": "mlp.up_proj",
     "mlp.down": "mlp.down_proj",
 }
-_VIT = {
+VIT = {
     "stem.class_token": "embeddings.cls_token",
     "stem.positions": "embeddings.position_embeddings",
     "stem.projection": "embeddings.patch_embeddings.projection",
@@ -67,12 +67,12 @@ _RESNET = {
 
 def llama_state(encoder: Encoder) -> dict[str, Tensor]:
     """A text transformer's weights as LlamaForCausalLM and EuroBertForMaskedLM name them."""
-    return {_translated(name, _LLAMA): tensor for name, tensor in encoder.state_dict().items()}
+    return {translated(name, _LLAMA): tensor for name, tensor in encoder.state_dict().items()}
 
 
 def vit_state(encoder: Encoder) -> dict[str, Tensor]:
     """An image transformer's weights as ViTModel names them."""
-    return {_translated(name, _VIT): tensor for name, tensor in encoder.state_dict().items()}
+    return {translated(name, VIT): tensor for name, tensor in encoder.state_dict().items()}
 
 
 def resnet_state(encoder: Encoder) -> dict[str, Tensor]:
@@ -93,7 +93,7 @@ def resnet_state(encoder: Encoder) -> dict[str, Tensor]:
     return state
 
 
-def _translated(name: str, names: dict[str, str]) -> str:
+def translated(name: str, names: dict[str, str]) -> str:
     """Another library's name of a parameter: layers.N.part.kind, part.kind, or a bare parameter."""
     if name in names:
         return names[name]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.models import transformer
+from seedbed.models.encoder import Encoder
 from seedbed.models.heads import SMALL, start_
 
 TOKEN_STD = 0.02
@@ -41,6 +42,33 @@ def sine_positions(rows: int, columns: int, width: int) -> Tensor:
         dim=1,
     )
     return torch.cat([torch.zeros(1, width, dtype=torch.float64), grid])[None].float()
+
+
+def num_seen(num_patches: int, hidden: float) -> int:
+    """How many patches are seen when a share of them is hidden."""
+    return int(num_patches * (1 - hidden))
+
+
+def hidden_of(draws_BN: Tensor, hidden: float) -> Tensor:
+    """Which patches are hidden, hidden_BN: in every image the same number, those with the greatest draws."""
+    rank_BN = draws_BN.argsort(dim=1, stable=True).argsort(dim=1)
+    return rank_BN >= num_seen(draws_BN.shape[1], hidden)
+
+
+def restored(encoder: Encoder, decoder: PatchDecoder, values: Tensor, keep: Tensor, hidden_BN: Tensor) -> Tensor:
+    """Values of the hidden patches, values_IP, from those that are seen.
+
+    Args:
+        encoder: of images, a transformer over patches.
+        decoder: of the same patches.
+        values: pixels_BCYX.
+        keep: keep_B.
+        hidden_BN: which patches are hidden, in every image the same number.
+    """
+    class_B1 = hidden_BN.new_zeros(len(hidden_BN), 1)
+    seen_BN = (~torch.cat((class_B1, hidden_BN), dim=1)).nonzero()[:, 1].unflatten(0, (len(hidden_BN), -1))
+    values_IP: Tensor = decoder(encoder.among(values, keep, seen_BN), hidden_BN)
+    return values_IP
 
 
 class PatchDecoder(nn.Module):

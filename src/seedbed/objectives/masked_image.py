@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, final
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from seedbed.data.augment import crop, mirror, unit
 from seedbed.models import transformer
 from seedbed.models.encoder import encoder_of
 from seedbed.models.heads import zero_
-from seedbed.models.patches import PatchDecoder, cut
+from seedbed.models.patches import PatchDecoder, cut, hidden_of, num_seen, restored
 from seedbed.models.stems import Normalise, patch_size
 
 SETUP = Setup(
@@ -36,7 +35,7 @@ class Config(Section):
 def views(batch: Batch, config: Config, at: Moment) -> Views:
     """The image, cropped (and mirrored, in colour) while training, and which of its patches are hidden.
 
-    In every image the same number of patches is seen: those with the least draws.
+    In every image the same number of patches is seen.
     """
     pixels_BCYX, keep_B = batch.inputs["image"]
     pixels_BCYX = unit(pixels_BCYX)
@@ -44,9 +43,7 @@ def views(batch: Batch, config: Config, at: Moment) -> Views:
         pixels_BCYX = crop(pixels_BCYX, at.keys)
         pixels_BCYX = mirror(pixels_BCYX, at.keys) if pixels_BCYX.shape[1] == 3 else pixels_BCYX
     rows, columns, _ = _grid(at.facts)
-    draws_BN = at.keys.uniform("hidden", rows * columns)
-    rank_BN = draws_BN.argsort(dim=1, stable=True).argsort(dim=1)
-    hidden_BN = rank_BN >= _num_seen(rows * columns, config)
+    hidden_BN = hidden_of(at.keys.uniform("hidden", rows * columns), config.hidden)
     return {"pixels_BCYX": pixels_BCYX, "hidden_BN": hidden_BN, "keep_B": keep_B}
 
 
@@ -55,10 +52,6 @@ def _grid(facts: Facts) -> tuple[int, int, int]:
     _, rows, columns = facts.image_shape
     patch = patch_size(rows, columns)
     return rows // patch, columns // patch, patch
-
-
-def _num_seen(num_patches: int, config: Config) -> int:
-    return int(num_patches * (1 - config.hidden))
 
 
 @final
@@ -77,11 +70,11 @@ class MaskedImage(Learner):
         self.encoders = encoders
         rows, columns, self.patch = _grid(facts)
         num_values = facts.image_shape[0] * self.patch**2
-        num_seen = _num_seen(rows * columns, config)
-        if not 0 < num_seen < rows * columns or num_values < 2:
+        seen = num_seen(rows * columns, config.hidden)
+        if not 0 < seen < rows * columns or num_values < 2:
             raise UsageError(
                 f"masked_image cannot hide {config.hidden:g} of such small images.",
-                found=f"{num_seen} of {rows} x {columns} patches of {num_values} values would be seen.",
+                found=f"{seen} of {rows} x {columns} patches of {num_values} values would be seen.",
                 cause="At least one patch must be seen and one hidden, and a patch must hold several values.",
                 fix="Set objective_options.hidden nearer to 0.5, or give larger images: --set data.image_size=32.",
             )
@@ -92,11 +85,9 @@ class MaskedImage(Learner):
 
     def forward(self, views: Views, player: str) -> Loss:
         hidden_BN = views["hidden_BN"]
-        class_B1 = hidden_BN.new_zeros(len(hidden_BN), 1)
-        seen_BN = (~torch.cat((class_B1, hidden_BN), dim=1)).nonzero()[:, 1].unflatten(0, (len(hidden_BN), -1))
-        states_BND = encoder_of(self.encoders, "image").among(views["pixels_BCYX"], views["keep_B"], seen_BN)
-        restored_IP = self.decoder(states_BND, hidden_BN).float()
-        total = (restored_IP - self._targets(views)).square().mean(1).sum()
+        encoder = encoder_of(self.encoders, "image")
+        restored_IP = restored(encoder, self.decoder, views["pixels_BCYX"], views["keep_B"], hidden_BN)
+        total = (restored_IP.float() - self._targets(views)).square().mean(1).sum()
         return Loss(total, hidden_BN.sum(), {})
 
     def _targets(self, views: Views) -> Tensor:

@@ -14,8 +14,10 @@ from torch import Tensor
 from seedbed.core.errors import DataError, UsageError, nearest
 from seedbed.core.extras import missing, require
 from seedbed.core.locate import locate_run
-from seedbed.core.runs import Run, environment, friendly, write_atomic
+from seedbed.core.runs import RECORD, Run, environment, friendly, write_atomic
 from seedbed.core.types import Padded, Say, Task, silent
+from seedbed.export.autoencoder import AUTOENCODER, Autoencoder, export_autoencoder, load_autoencoder
+from seedbed.export.autoencoder import NAME as AUTOENCODER_CLASS
 from seedbed.export.gate import LONGEST, Sample, check, record, sample, staged
 from seedbed.export.hf import export_classifier, export_hf
 from seedbed.export.layouts import CLASSIFIER
@@ -62,6 +64,13 @@ class Subject:
         assert isinstance(learner, Task), "a network answers"
         return learner
 
+    def autoencoder(self) -> Autoencoder | None:
+        """The encoder with the decoder it was pretrained with, kept by the run that did; None where that is none."""
+        if "objective" not in self.encoder.extra:
+            return None  # it was trained further, the decoder was not
+        pretrained = Run(self.run).read_json(RECORD).get("encoder_of", self.run)
+        return load_autoencoder(Path(pretrained), self.encoder.encoder, self.encoder.facts)
+
     @property
     def longest(self) -> int | None:
         """Most positions the encoder has a place for; None: any number."""
@@ -79,7 +88,8 @@ def export(run: str | Path, /, *, to: str = "hf", out: str | Path = "export", sa
     Args:
         run: a run folder, or an --out folder.
         to: "hf": the pretrained encoder in the layout of Hugging Face transformers, and in classifier/ beside it the
-            whole network where it answers and its head has a class there. "onnx": the encoder, and the whole
+            whole network where it answers and its head has a class there; in autoencoder/ a masked autoencoder with
+            its decoder. "onnx": the encoder, and the whole
             network where it answers, as ONNX files. "safetensors": encoder and head as they are, with JSON.
             "tensorboard": not the network but its log, every figure a scalar.
         out: folder to write to; what was there under the same names is replaced.
@@ -166,6 +176,10 @@ def _to_hf(subject: Subject, out: Path) -> dict[str, Any]:
     written = export_hf(subject.folder, out)
     if subject.network is not None and (name := _classifier(subject, out)):
         written["classifier"] = name
+    whole = subject.autoencoder()
+    if whole is not None:
+        export_autoencoder(subject.folder, whole, out / AUTOENCODER)
+        written["autoencoder"] = AUTOENCODER_CLASS
     absent = [name for name in missing("hub") if name == "transformers"]
     if absent:
         why = "The export is not checked: transformers, which reads it, is not installed (pip install 'seedbed[hub]')."
@@ -175,6 +189,8 @@ def _to_hf(subject: Subject, out: Path) -> dict[str, Any]:
 
     def compute(values: Tensor, keep: Tensor) -> dict[str, Tensor]:
         found = {"states": _states(encoder, values, keep, causal)}
+        if whole is not None:
+            found["restored"] = whole(values, keep)
         return found | ({"logits": subject.logits(values, keep)} if "classifier" in written else {})
 
     ours = _computed(given, compute)

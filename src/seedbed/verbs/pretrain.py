@@ -21,7 +21,9 @@ from seedbed.core.types import Say, silent
 from seedbed.data.store import Prepared
 from seedbed.data.strings import pick
 from seedbed.evaluate.probes import effective_rank, feature_std, features, neighbour_accuracy
+from seedbed.export.autoencoder import save_decoder
 from seedbed.models.encoder import Encoder, make_spec, num_parameters
+from seedbed.models.patches import PatchDecoder
 from seedbed.plan.advise import Plan, advise, pretrain_stage, with_horizon, with_memory
 from seedbed.plan.budget import Footprint
 from seedbed.plan.profile import Profile, profile
@@ -187,6 +189,9 @@ def train_encoder(
         deadline=deadline or (ground.deadline(SPENT_SHARE) if settings.steps is None else None),
     )
     progress = drive(job, ground.say)
+    decoder = getattr(training.learner, "decoder", None)
+    if isinstance(decoder, PatchDecoder):
+        save_decoder(run.folder, decoder, float(training.config.model_dump()["hidden"]))
     return Trained(encoder, progress, training)
 
 
