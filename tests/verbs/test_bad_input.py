@@ -7,9 +7,11 @@ import fcntl
 import importlib
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,37 @@ def test_paths_with_spaces_and_emoji(shell: Shell, tmp_path: Path) -> None:
     assert told.json["folder"] != str(folder)
     assert "🌱" in (folder / "report.json").read_text() or "📄" in (folder / "report.json").read_text()
     shell.ok("report", folder)
+
+
+def test_a_line_end_in_a_path(shell: Shell, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "two\nlines" / "t\n.csv", reviews(40))
+    told = shell.ok("pretrain", data, "--out", tmp_path / "r\nuns", *FEW, "--json").json
+    assert Path(told["folder"]).is_dir()
+    shell.ok("report", Path(told["folder"]))
+
+
+def test_a_clock_that_was_set_back(shell: Shell, texts: Kept, tmp_path: Path) -> None:
+    """A run that died tomorrow goes on today, and is given no time that it did not take."""
+    run = tmp_path / "r" / texts.run("pretrain").name
+    shutil.copytree(texts.out, tmp_path / "r")
+    began = json.loads((run / "run.json").read_text())["seconds"]
+    Run(run).record(status="unfinished", since=time.time() + 86_400)
+    shell.ok("pretrain", texts.data, "--out", tmp_path / "r", *QUICK)
+    told = json.loads((run / "run.json").read_text())
+    assert told["status"] == "finished" and began <= told["seconds"] < began + 60
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit counts otherwise elsewhere")
+def test_little_memory(tmp_path: Path) -> None:
+    """A file that does not fit is an error with its own code, and one that fits is read."""
+    (tmp_path / "t.txt").write_text("".join(f"{row} {'words ' * 100}\n" for row in range(100_000)))
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv.pop(1)),) * 2); "
+    limited += "from seedbed.cli.app import main; main()"
+    for megabytes, code in ((1500, 0), (450, 5)):
+        words = [sys.executable, "-c", limited, str(megabytes << 20), "check", str(tmp_path / "t.txt")]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr and ("Memory ran out" in done.stderr) == (code == 5)
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, number: int, after: int) -> None:

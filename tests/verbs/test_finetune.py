@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,8 @@ def tuned(texts: Kept, out: Path, monkeypatch: pytest.MonkeyPatch, step_s: float
 def test_minutes_bound_the_steps(texts: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tuned(texts, tmp_path, monkeypatch, 0.5)
     steps = made.summary["steps"]
-    # 153 s for ten networks: at two rates without each of two parts, once on all rows, without each of five parts.
-    assert 25 <= steps <= 31
+    # 171 s for ten networks: at two rates without each of two parts, once on all rows, without each of five parts.
+    assert 28 <= steps <= 34
     told = json.loads((made.folder / "plan.json").read_text())["reasons"]
     assert any(f"{steps} of 150 steps: 10 networks of 0.5 s a step in 3 minutes" in reason for reason in told)
     assert tuned(texts, tmp_path, monkeypatch, 0.1).folder == made.folder
@@ -94,5 +95,5 @@ def test_too_few_minutes_are_refused_with_what_would_do(
 ) -> None:
     with pytest.raises(BudgetError, match="10 networks, of 5 s a step") as caught:
         tuned(texts, tmp_path, monkeypatch, 5.0)
-    # 10 steps of 5 s, of 10 networks, in 85 % of the time, half as much again because short fits are noisy.
-    assert "--minutes 17" in str(caught.value)
+    # 10 steps of 5 s, of 10 networks, and half as much again because short fits are noisy.
+    assert re.search(r"--minutes 1[5-8], or leave --minutes out", str(caught.value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import types
@@ -134,6 +135,9 @@ REFUSED: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "tokenizer damaged": (
         lambda folder: (folder / "tokenizer.json").write_text("{}"), 3, "cannot be read as a tokenizer",
     ),
+    "tokenizer without end": (
+        lambda folder: os.truncate(folder / "tokenizer.json", 1 << 28), 3, "at most 134,217,728 are read",
+    ),
     "pickle": (
         lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), 3, "as a pickle",
     ),
@@ -154,6 +158,17 @@ def test_bad_checkpoints_are_refused(fault: str, shell: Shell, bert: Path, table
     told = shell.refused(code, "finetune", tmp_path / "bert", table, "--label", "label", "--out", tmp_path / "r")
     assert words in told
     assert not (tmp_path / "r").exists()
+
+
+def test_templates_are_not_even_read(shell: Shell, bert: Path, table: Path, tmp_path: Path) -> None:
+    """Those of chats are programs; a checkpoint's text around its words stands in tokenizer.json."""
+    shutil.copytree(bert, tmp_path / "bert")
+    hostile = {"chat_template": "{{ ''.__class__.__mro__[1].__subclasses__() }}", "auto_map": {"AutoTokenizer": "x.Y"}}
+    for content in (json.dumps(hostile), "[" * 200_000):
+        (tmp_path / "bert" / "tokenizer_config.json").write_text(content)
+        (tmp_path / "bert" / "chat_template.jinja").write_text("{% for x in range(10**9) %}{% endfor %}")
+        words = ("--label", "label", "--out", tmp_path / "r", "--dry-run")
+        assert shell.ok("finetune", tmp_path / "bert", table, *words, "--json").json["summary"]["labels"]
 
 
 def test_data_of_another_kind(shell: Shell, bert: Path, images: Kept, tmp_path: Path) -> None:

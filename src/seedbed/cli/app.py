@@ -181,7 +181,7 @@ def _of_the_machine(error: BaseException) -> BaseException:
     told = str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(sign in told for sign in NO_MEMORY)):
         found = textwrap.shorten(told, 160, placeholder=" ...")
-        fix = "Use a smaller --size, or --set pretrain.micro_batch=8 (finetune.micro_batch in fine-tuning)."
+        fix = "Give it more memory or less data; in training, a smaller --size or --set pretrain.micro_batch=8."
         return OutOfMemoryError("Memory ran out.", found=found, fix=fix)
     if isinstance(error, RuntimeError) and NOT_REPEATABLE in told:
         return MachineError(

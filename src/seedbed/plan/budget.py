@@ -74,17 +74,18 @@ def horizon(seconds: float, step_s: float, epoch_steps: float, cap_epochs: int) 
     return min(affordable, cap)
 
 
-def too_short(what: str, *, cause: str, least_s: float) -> BudgetError:
+def too_short(what: str, *, cause: str, least_s: float, instead: str = "fix the work with --steps") -> BudgetError:
     """The error for a budget that cannot give an honest result, naming the least that would do.
 
     Args:
         what: what does not fit.
         cause: why it has to.
         least_s: seconds of the whole command that would do, data preparation included.
+        instead: what else can be done.
     """
     # Estimates of short fits are noisy, and the same command at the least told should go through.
     minutes = rounded_minutes(1.5 * least_s)
-    return BudgetError(what, cause=cause, fix=f"Give at least --minutes {minutes:g}, or fix the work with --steps.")
+    return BudgetError(what, cause=cause, fix=f"Give at least --minutes {minutes:g}, or {instead}.")
 
 
 def rounded_minutes(seconds: float) -> float:

@@ -73,16 +73,18 @@ def check_up(run: Run, patient: Patient, trained: Trained | None = None) -> dict
         blind = curve.chance is None and curve.stage.startswith("finetune") and prepared.facts.label_kind == "class"
         found += of_curve(replace(curve, chance=_entropy(prepared.labels[patient.rows])) if blind else curve)
     test = thinned(prepared.rows(split="test", labelled=True), MOST_TEST)
+    # Only what has learnt from neither sees both alike.
+    blank, before = replace(patient, encoder=_unlearnt(patient)), None
     if len(test):
         looked.append("likeness of test and training rows")
-        # Only what has learnt from neither sees both alike.
-        blank = replace(patient, encoder=_unlearnt(patient))
-        split = of_split(_features(blank, rows), _features(blank, test))
+        before = _features(blank, rows)
+        split = of_split(before, _features(blank, test))
         found += [_named(finding, prepared, test) for finding in split]
     if prepared.facts.label_kind == "class":
         looked.append("labels")
         known = prepared.labels[rows]
-        probs_IC = probe_unseen(_features(patient, rows), known, len(prepared.facts.classes), patient.seed)
+        after = before if before is not None and blank.encoder is patient.encoder else _features(patient, rows)
+        probs_IC = probe_unseen(after, known, len(prepared.facts.classes), patient.seed)
         found += [_named(finding, prepared, rows) for finding in of_labels(probs_IC, known)]
         if trained is not None:
             looked.append("answers for rows learnt from and held out")

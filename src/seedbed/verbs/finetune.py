@@ -25,7 +25,7 @@ from seedbed.train.cost import step_seconds
 from seedbed.train.state import Training
 from seedbed.verbs.answer import learn_trust
 from seedbed.verbs.arms import recipe_of
-from seedbed.verbs.checkup import Patient, Trained, check_up
+from seedbed.verbs.checkup import MOST_ROWS, MOST_TEST, Patient, Trained, check_up
 from seedbed.verbs.drive import Job, drive
 from seedbed.verbs.fit import (
     PARTS,
@@ -39,7 +39,7 @@ from seedbed.verbs.fit import (
     try_rates,
 )
 from seedbed.verbs.ground import (
-    SPENT_SHARE,
+    KEPT_SHARE,
     Ground,
     conclude,
     finished,
@@ -57,6 +57,10 @@ from seedbed.verbs.start import open_start
 RATES, STEPS = "rates.json", "steps.json"
 # Of a network; fewer hardly move it.
 FEWEST_STEPS = 10
+# How often labelled rows are read when all networks are trained.
+READ_AGAIN = 4
+# By fewer scores of what is held out nothing can be stopped; they take at most this share of the time.
+FEWEST_EVALUATIONS, SCORED_SHARE = 2, 0.25
 # A forward pass alone, as a share of a step.
 SCORING = 1 / 3
 
@@ -111,7 +115,8 @@ def finetune(
         planned = also | {"encoder": str(source), "stage": stage.to_json(), "reasons": reasons}
         say("plan", plan=planned | {"steps": stage.steps, "batch_size": stage.batch_size}, reasons=reasons)
         write_start(folder, ground, prepared, planned)
-        members = _trained(jobs, prepared, folder, say, left_s(folder, ground, SPENT_SHARE))
+        closing_s = float(folder.read_json(STEPS)["closing_s"]) if (folder.folder / STEPS).exists() else 0.0
+        members = _trained(jobs, prepared, folder, say, left_s(folder, ground, KEPT_SHARE) - closing_s)
         extra = {"kind": NETWORK, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
         save_network(folder.folder / "model", members, prepared, extra)
         patient = Patient(model.encoder, prepared, rows, ground.machine, recipe.seq_len, recipe.seed)
@@ -144,33 +149,52 @@ def _bounded(
     if ground.settings.minutes is None:
         return recipe, []
     if not (folder.folder / STEPS).exists():
-        wanted = recipe.stage(len(rows), stopping=True)
-        plain = replace(recipe, settings=recipe.settings.model_copy(update={"head_first": False}))
-        job = fit_job(start, prepared, rows, None, plain, ground.machine)
-        step_s = step_seconds(job.training, job.batch_at, ground.machine)
-        stopping = recipe.stops_early(len(rows))
-        scored = wanted.evaluations * len(rows) / PARTS if stopping else 0.0
-        # Without labels to stop by, networks that have not seen some of them answer for these, to calibrate by.
-        networks = recipe.networks(len(rows)) + (0 if stopping else PARTS if recipe.folds > 1 else 1)
-        each_s = left_s(folder, ground, SPENT_SHARE) / networks
-        steps = int(each_s / step_s - SCORING * scored / wanted.batch_size)
-        if steps < FEWEST_STEPS:
-            raise too_short(
-                f"Fine-tuning has {max(each_s, 0):.1f} s for each of {networks} networks, of {step_s:.3g} s a step.",
-                cause=f"At least {FEWEST_STEPS} steps are needed to learn anything.",
-                least_s=(FEWEST_STEPS + SCORING * scored / wanted.batch_size) * step_s * networks / SPENT_SHARE
-                + spent(folder, ground),
-            )
-        folder.write_json(STEPS, {"most": min(steps, recipe.most_steps), "step_s": step_s, "networks": networks})
+        folder.write_json(STEPS, _affordable(ground, start, prepared, rows, recipe, folder))
     kept = folder.read_json(STEPS)
-    bounded = replace(recipe, most_steps=int(kept["most"]))
+    settings = recipe.settings.model_copy(update={"evaluations": int(kept["evaluations"])})
+    bounded = replace(recipe, settings=settings, most_steps=int(kept["most_steps"]))
     counts = [some.stage(len(rows), stopping=True).steps for some in (recipe, bounded)]
-    if counts[0] == counts[1]:
-        return recipe, []
-    return bounded, [
+    reason = (
         f"{counts[1]} of {counts[0]} steps: {kept['networks']} networks of {kept['step_s']:.3g} s a step in "
         f"{ground.settings.minutes:g} minutes."
-    ]
+    )
+    return bounded, [reason] if counts[1] < counts[0] else []
+
+
+def _affordable(
+    ground: Ground, start: Encoder, prepared: Prepared, rows: np.ndarray, recipe: Recipe, folder: Run
+) -> dict[str, Any]:
+    """What of the recipe's steps and evaluations fits the minutes, from a step as it was timed."""
+    plain = replace(recipe, settings=recipe.settings.model_copy(update={"head_first": False}))
+    job = fit_job(start, prepared, rows, None, plain, ground.machine)
+    step_s = step_seconds(job.training, job.batch_at, ground.machine)
+    stopping = recipe.stops_early(len(rows))
+    stage = recipe.stage(len(rows), stopping=stopping)
+    # Without labels to stop by, networks that have not seen some of them answer for these, to calibrate by.
+    networks = recipe.networks(len(rows)) + (0 if stopping else PARTS if recipe.folds > 1 else 1)
+    read_s = SCORING * step_s * len(rows) / stage.batch_size
+    probe_s = read_s if recipe.settings.head_first else 0.0
+    scored_s = read_s / PARTS if stopping else 0.0
+    # Afterwards the test is scored, and rows are read to know what is unlike them and to look for faults.
+    test = prepared.rows(split="test", labelled=True)
+    closing = len(test) + min(len(test), MOST_TEST) + READ_AGAIN * min(len(rows), MOST_ROWS)
+    closing_s = SCORING * step_s * closing / stage.batch_size
+    each_s = (left_s(folder, ground, KEPT_SHARE) - closing_s) / networks
+    evaluations = stage.evaluations
+    if scored_s:
+        evaluations = min(evaluations, max(int(SCORED_SHARE * each_s / scored_s), FEWEST_EVALUATIONS))
+    most_steps = int((each_s - probe_s - evaluations * scored_s) / step_s)
+    if most_steps < FEWEST_STEPS:
+        least_s = networks * (FEWEST_STEPS * step_s + probe_s + FEWEST_EVALUATIONS * scored_s)
+        raise too_short(
+            f"Fine-tuning has {max(each_s, 0):.1f} s for each of {networks} networks, of {step_s:.3g} s a step.",
+            cause=f"At least {FEWEST_STEPS} steps are needed to learn anything, and {len(rows):,} labelled rows to be "
+            "read before.",
+            least_s=(least_s + closing_s) / KEPT_SHARE + spent(folder, ground),
+            instead="leave --minutes out",
+        )
+    told = {"networks": networks, "step_s": step_s, "closing_s": closing_s, "evaluations": evaluations}
+    return told | {"most_steps": min(most_steps, recipe.most_steps)}
 
 
 def _chosen(
