@@ -108,7 +108,7 @@ def finetune(
         if folder.status() == "finished":
             return finished(folder, say)
         recipe, bounds = _bounded(ground, model.encoder, prepared, rows, recipe, folder)
-        recipe, reasons = _chosen(model.encoder, prepared, rows, recipe, ground.machine, folder)
+        recipe, reasons = _chosen(ground, model.encoder, prepared, rows, recipe, folder)
         jobs = member_jobs(model.encoder, prepared, rows, recipe, ground.machine)
         stage = jobs[0].stage
         reasons = [f"{len(rows)} labels, {stage.steps} steps of {stage.batch_size} examples.", *bounds, *reasons]
@@ -170,8 +170,9 @@ def _affordable(
     step_s = step_seconds(job.training, job.batch_at, ground.machine)
     stopping = recipe.stops_early(len(rows))
     stage = recipe.stage(len(rows), stopping=stopping)
-    # Without labels to stop by, networks that have not seen some of them answer for these, to calibrate by.
-    networks = recipe.networks(len(rows)) + (0 if stopping else PARTS if recipe.folds > 1 else 1)
+    # The best of the trials is trained once more, where it can be followed and resumed. Without labels to stop by,
+    # networks that have not seen some of them answer for these, to calibrate by.
+    networks = recipe.networks(len(rows)) + (1 if stopping else PARTS if recipe.folds > 1 else 1)
     read_s = SCORING * step_s * len(rows) / stage.batch_size
     probe_s = read_s if recipe.settings.head_first else 0.0
     scored_s = read_s / PARTS if stopping else 0.0
@@ -198,13 +199,15 @@ def _affordable(
 
 
 def _chosen(
-    start: Encoder, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine, folder: Run
+    ground: Ground, start: Encoder, prepared: Prepared, rows: np.ndarray, recipe: Recipe, folder: Run
 ) -> tuple[Recipe, list[str]]:
     """The recipe with its learning rate and why: the user's, or the best of trials, written down before it is used."""
     if not recipe.trials:
         return recipe, [f"Learning rate {recipe.lr:g}, as asked for."]
     if not (folder.folder / RATES).exists():
-        tried = try_rates(start, prepared, rows, recipe, machine)
+        rates = ", ".join(f"{lr:g}" for lr in recipe.trials)
+        ground.say("understood", lines=[f"trying learning rates on labels held out: {rates}"])
+        tried = try_rates(start, prepared, rows, recipe, ground.machine)
         told = [{"lr": trial.recipe.lr, "loss": trial.loss, "score": trial.score} for trial in tried]
         folder.write_json(RATES, {"tried": told, "lr": best_of(tried).recipe.lr})
     kept = folder.read_json(RATES)
