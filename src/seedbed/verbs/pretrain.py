@@ -189,7 +189,7 @@ def train_encoder(
         deadline=deadline or (ground.deadline(SPENT_SHARE) if settings.steps is None else None),
     )
     progress = drive(job, ground.say)
-    decoder = getattr(training.learner, "decoder", None)
+    decoder = dict(training.learner.named_children()).get("decoder")
     if isinstance(decoder, PatchDecoder):
         save_decoder(run.folder, decoder, float(training.config.model_dump()["hidden"]))
     return Trained(encoder, progress, training)
