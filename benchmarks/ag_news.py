@@ -44,7 +44,7 @@ def network(texts: list[str], labels: np.ndarray, held: np.ndarray, given: argpa
     shared = {"out": str(out), "seed": given.seed, "threads": 1, "data": {"test_share": 0.0, "validation_share": 0.0}}
     encoder = seedbed.pretrain(data, objective="stacked", trunk="mlp", size="nano", steps=given.steps, **shared)
     assert encoder.folder is not None, "a run that was not dry has a folder"
-    tuned = seedbed.finetune(encoder.folder, data, finetune={"patience": 0}, **shared)
+    tuned = seedbed.finetune(encoder.folder, data, finetune={"patience": 0}, task_options={"dropout": 0.5}, **shared)
     assert tuned.folder is not None, "a run that was not dry has a folder"
     told = seedbed.predict(tuned.folder, [texts[row] for row in held])
     return np.array([row["label"] for row in told.summary["predictions"]])

@@ -36,7 +36,7 @@ from seedbed.verbs.ground import Ground
 from seedbed.verbs.public import public_names, public_runners
 from seedbed.verbs.start import Start
 
-PLAN = "proof-plan.json"
+PLAN, WIDER = "proof-plan.json", "proof-wider.json"
 # These need labels that are single classes.
 EXTRA = (STACKED, SELF_TRAINED, CLASSIC_SELF_TRAINED)
 CLASS = "class"
@@ -165,14 +165,33 @@ def price(contest: Contest) -> list[Price]:
 
 def settle(contest: Contest, prices: Sequence[Price], allowed_s: float, spent_s: float) -> Proof:
     """What of the comparison fits the time, written down before it takes effect and taken from there afterwards."""
-    if (contest.run.folder / PLAN).exists():
-        kept = contest.run.read_json(PLAN)
-        return Proof(**{**kept, **{key: tuple(kept[key]) for key in ("labels", "arms", "reasons")}})
-    proof = fit_proof(
-        prices, contest.labels, len(contest.field.items), contest.settings.prove.draws, allowed_s, spent_s
-    )
-    contest.run.write_json(PLAN, asdict(proof))
-    return proof
+    if not (contest.run.folder / PLAN).exists():
+        draws, items = contest.settings.prove.draws, len(contest.field.items)
+        contest.run.write_json(PLAN, asdict(fit_proof(prices, contest.labels, items, draws, allowed_s, spent_s)))
+    return _read(contest, PLAN)
+
+
+def widen(contest: Contest, prices: Sequence[Price], proof: Proof, left_s: float) -> Proof:
+    """The comparison with what fits after all, where pretraining left some of its time; written down as well."""
+    if not (contest.run.folder / WIDER).exists():
+        wider = proof
+        if proof.reasons and left_s > proof.seconds:
+            draws, items = contest.settings.prove.draws, len(contest.field.items)
+            wider = fit_proof(prices, contest.labels, items, draws, left_s)
+        contest.run.write_json(WIDER, asdict(wider))
+    wider = _read(contest, WIDER)
+    more = [name for name in wider.arms if name not in proof.arms]
+    more += [f"{n} labels" for n in wider.labels if n not in proof.labels]
+    more += [f"{wider.items:,} items"] if wider.items > proof.items else []
+    if more:
+        contest.say("understood", lines=[f"pretraining left time, so there is a comparison of {', '.join(more)} too"])
+    return wider
+
+
+def _read(contest: Contest, name: str) -> Proof:
+    kept = contest.run.read_json(name)
+    lists: dict[str, Any] = {key: tuple(kept[key]) for key in ("labels", "arms", "reasons")}
+    return Proof(items=kept["items"], draws=kept["draws"], seconds=kept["seconds"], **lists)
 
 
 def answer(contest: Contest, runner: Runner, cell: Cell) -> Answer:

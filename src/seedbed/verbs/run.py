@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from seedbed.core.runs import Run
 from seedbed.core.types import Say, silent
 from seedbed.data.store import Prepared
 from seedbed.models.encoder import Encoder, make_spec
 from seedbed.plan.advise import Plan, advise
-from seedbed.plan.budget import PROVE_SHARE, Proof
+from seedbed.plan.budget import PROVE_SHARE, Price, Proof
 from seedbed.verbs.cells import field_of
 from seedbed.verbs.checkup import check_up, patient_of
 from seedbed.verbs.ground import (
@@ -33,7 +33,7 @@ from seedbed.verbs.model import save_encoder
 from seedbed.verbs.options import Options, Result
 from seedbed.verbs.pretrain import check_options, key_of, planned_machine, profile_of, train_encoder
 from seedbed.verbs.pretrain import settle as settle_plan
-from seedbed.verbs.proof import Contest, check_arms, compare, open_contest, price, settle
+from seedbed.verbs.proof import Contest, check_arms, compare, open_contest, price, settle, widen
 from seedbed.verbs.public import identities, open_publics
 from seedbed.verbs.reuse import earlier_encoder
 from seedbed.verbs.start import Start
@@ -73,19 +73,21 @@ def run(
         key = key_of(ground, prepared, plan)
         earlier = earlier_encoder(ground.out, key, folder)
         share = SPENT_SHARE if earlier else PROVE_SHARE
-        contest, proof = _priced(ground, prepared, plan, folder, publics, share)
-        prove_s = proof.seconds if proof else 0.0
+        priced = _priced(ground, prepared, plan, folder, publics, share)
+        prove_s = priced.proof.seconds if priced else 0.0
         plan = earlier.plan if earlier else settle_plan(ground, prepared, plan, folder, prove_s)
         write_start(folder, ground, prepared, plan.to_json())
         reasons = [earlier.reason] if earlier else list(plan.reasons)
-        say("plan", plan=plan.to_json(), reasons=[*reasons, *(proof.reasons if proof else ())])
+        say("plan", plan=plan.to_json(), reasons=[*reasons, *(priced.proof.reasons if priced else ())])
         encoder, told = earlier.pair if earlier else _trained(ground, prepared, plan, folder, prove_s)
         about = {"objective": plan.objective}
         save_encoder(folder.folder / "encoder", encoder, prepared, about)
         folder.record(pretraining=key)
-        if contest is None or proof is None:
+        if priced is None:
             save_encoder(folder.folder / "model", encoder, prepared, about)
             return conclude(folder, ground, told | {"verdict": _unproven(ground)})
+        contest = priced.contest
+        proof = widen(contest, priced.prices, priced.proof, left_s(folder, ground, SPENT_SHARE))
         judged = compare(contest, proof, encoder)
         kept = keep_winner(contest, judged, folder.folder / "model", left_s(folder, ground, KEPT_SHARE))
         seen = check_up(folder, patient_of(encoder, contest))
@@ -101,17 +103,27 @@ def _trained(
     return train_encoder(ground, prepared, plan, folder, deadline=deadline).pair(plan)
 
 
+class Priced(NamedTuple):
+    """A comparison, what its arms cost, and what of it fits."""
+
+    contest: Contest
+    prices: list[Price]
+    proof: Proof
+
+
 def _priced(
     ground: Ground, prepared: Prepared, plan: Plan, folder: Run, publics: Sequence[Start], share: float
-) -> tuple[Contest, Proof] | tuple[None, None]:
+) -> Priced | None:
     """The comparison that will follow in a share of the time, priced by its first answers; nothing without labels."""
     if ground.cleaned.lacking:
-        return None, None
+        return None
     machine = planned_machine(plan, ground)
     spec = make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts)
     contest = open_contest(field_of(prepared, ground.settings), spec, ground, machine, folder, publics)
     seconds = math.inf if plan.seconds is None else plan.seconds
-    return contest, settle(contest, price(contest), share * seconds, time.monotonic() - ground.started)
+    prices = price(contest)
+    proof = settle(contest, prices, share * seconds, time.monotonic() - ground.started)
+    return Priced(contest, prices, proof)
 
 
 def _unproven(ground: Ground) -> dict[str, Any]:
