@@ -35,6 +35,7 @@ from seedbed.verbs.options import Options, Result, kind_of, resolve_options
 
 SHOWN_QUARANTINED = 20
 SPENT_SHARE = 0.85  # of the time; the rest is for what no estimate saw, the model that is kept and the report
+WIDENED_SHARE = 0.75  # what of a comparison is brought back leaves a fifth for the model that is kept
 KEPT_SHARE = 0.95  # after which the model should be kept; looking for faults and the report take seconds
 
 

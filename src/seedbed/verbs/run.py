@@ -20,6 +20,7 @@ from seedbed.verbs.checkup import check_up, patient_of
 from seedbed.verbs.ground import (
     KEPT_SHARE,
     SPENT_SHARE,
+    WIDENED_SHARE,
     Ground,
     conclude,
     finished,
@@ -87,7 +88,7 @@ def run(
             save_encoder(folder.folder / "model", encoder, prepared, about)
             return conclude(folder, ground, told | {"verdict": _unproven(ground)})
         contest = priced.contest
-        proof = widen(contest, priced.prices, priced.proof, left_s(folder, ground, SPENT_SHARE))
+        proof = widen(contest, priced.prices, priced.proof, left_s(folder, ground, WIDENED_SHARE))
         judged = compare(contest, proof, encoder)
         kept = keep_winner(contest, judged, folder.folder / "model", left_s(folder, ground, KEPT_SHARE))
         seen = check_up(folder, patient_of(encoder, contest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ PARTS = 5
 # Arms that take seconds answer for every label out of fold; others for a fifth of them, which one more fit costs.
 CHEAP = ("majority", "classic", "frozen", "untrained")
 PLAN = "winner-plan.json"
+# Where not all labels seem to fit, fits on so many times as many are timed, at most so often.
+GROWTH, MEASURED = 4, 4
 
 
 def keep_winner(contest: Contest, judged: Judged, folder: Path, left_s: float) -> dict[str, Any]:
@@ -44,14 +47,32 @@ def keep_winner(contest: Contest, judged: Judged, folder: Path, left_s: float) -
 
 def _afforded(contest: Contest, judged: Judged, every: np.ndarray, left_s: float) -> np.ndarray:
     """The labelled rows that fit the time, by what fits of the comparison took; written down before it takes effect."""
-    run, best, top = contest.run, judged.best, max(judged.told["labels"])
+    run = contest.run
     if not (run.folder / PLAN).exists():
-        fits = 1 + _parts(best, len(every)) * (1 - 1 / PARTS)
-        unit_s = fits * judged.fit_s / best.work(top)
-        sizes = np.unique(np.geomspace(min(top, len(every)), len(every), 64).astype(int))
-        fitting = [size for size in sizes.tolist() if unit_s * best.work(size) <= left_s]
-        run.write_json(PLAN, {"labels": max(fitting, default=int(sizes[0]))})
-    count = int(run.read_json(PLAN)["labels"])
+        run.write_json(PLAN, {"labels": _fitting(contest, judged, every, time.monotonic() + left_s)})
+    return _some(contest, every, int(run.read_json(PLAN)["labels"]))
+
+
+def _fitting(contest: Contest, judged: Judged, every: np.ndarray, deadline: float) -> int:
+    """How many labels fit, from fits of the comparison; of where these were small, a larger one says more."""
+    best, known, fit_s = judged.best, min(max(judged.told["labels"]), len(every)), judged.fit_s
+    sizes = np.unique(np.geomspace(known, len(every), 64).astype(int)).tolist()
+    fits = 1 + _parts(best, len(every)) * (1 - 1 / PARTS)
+    for _ in range(MEASURED):
+        left_s, unit_s = deadline - time.monotonic(), fit_s / best.work(known)
+        fitting = max((size for size in sizes if fits * unit_s * best.work(size) <= left_s), default=known)
+        more = min(GROWTH * known, fitting)
+        if fitting == len(every) or more <= known:
+            break
+        # What a small fit takes is mostly what any fit takes.
+        began, rows = time.monotonic(), _some(contest, every, more)
+        best.answer(Cell(more, 0, 0, rows, rows[:1]))
+        known, fit_s = more, time.monotonic() - began
+    return fitting
+
+
+def _some(contest: Contest, every: np.ndarray, count: int) -> np.ndarray:
+    """So many of the labelled rows, with the classes in proportion."""
     prepared, seed = contest.prepared, contest.settings.seed
     strata, ids = prepared.strata(every), prepared.ids[every]
     return every[np.sort(label_subset(strata, count, 0, seed, ids=ids, covered=False))]
