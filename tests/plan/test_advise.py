@@ -56,7 +56,7 @@ def test_a_transformer_asked_for_is_as_large_as_text_and_time(minutes: float, si
 
 def test_every_modality_has_a_choice_without_conditions() -> None:
     last = {row.modality: row for row in EVIDENCE}
-    assert set(last) == {"text", "image"}
+    assert set(last) == {"text", "image", "vector"}
     assert all(not row.needs and not row.minutes for row in last.values())
     plan = advise(DIGITS, settings(minutes=2), MACHINE)
     assert plan.seq_len == 0 and plan.tokenizer == ""

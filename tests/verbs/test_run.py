@@ -123,3 +123,15 @@ def test_a_classic_winner_is_kept_and_serves(shell: Shell, tmp_path: Path) -> No
     content[-9] ^= 1
     path.write_bytes(content)
     assert "does not match" in shell.refused(3, "predict", tmp_path / "p", "a splendid film")
+
+
+def test_vectors_go_the_whole_way_by_themselves(shell: Shell, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    labels = np.array(["even", "odd"])[np.arange(120) % 2]
+    values = draw.normal(size=(120, 6)) + (np.arange(120) % 2)[:, None] * 2.0
+    np.savez(tmp_path / "v.npz", features=values.astype(np.float32), label=labels)
+    told = shell.ok("run", tmp_path / "v.npz", "--labels", "20", "--out", tmp_path / "r", *WORDS)
+    assert "objective stacked, trunk mlp" in told.out and told.last.startswith("verdict: ")
+    np.savez(tmp_path / "new.npz", features=np.array([[0.0] * 6, [2.0] * 6], np.float32))
+    answers = shell.ok("predict", tmp_path / "r", tmp_path / "new.npz", "--json").json["summary"]["predictions"]
+    assert [answer["label"] for answer in answers] == ["even", "odd"]

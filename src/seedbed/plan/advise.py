@@ -100,6 +100,14 @@ EVIDENCE = (
         "The cheapest pretraining for small images, and on 20,000 pictures of clothes with 100 labels as good (0.739 "
         "after 6 minutes on one core) as a convolutional network after 20 minutes of contrast on two (0.746).",
     ),
+    Evidence(
+        "vector",
+        "stacked",
+        "mlp",
+        "nano",
+        "What there is for vectors of numbers. Expect little: on 1,797 digits as 64 values a linear probe on it reached "
+        "0.815 at 50 labels, and 0.812 on the values themselves.",
+    ),
 )
 
 
