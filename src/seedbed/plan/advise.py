@@ -105,8 +105,8 @@ EVIDENCE = (
         "stacked",
         "mlp",
         "nano",
-        "What there is for vectors of numbers. Expect little: on 1,797 digits as 64 values a linear probe on it reached "
-        "0.815 at 50 labels, and 0.812 on the values themselves.",
+        "What there is for vectors of numbers. Expect little: on 1,797 digits as 64 values a linear probe reached "
+        "0.815 at 50 labels on its features, and 0.812 on the values themselves.",
     ),
 )
 
