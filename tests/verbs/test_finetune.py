@@ -75,7 +75,7 @@ def test_no_such_run(shell: Shell, texts: Kept, tmp_path: Path) -> None:
 def tuned(texts: Kept, out: Path, monkeypatch: pytest.MonkeyPatch, step_s: float) -> Any:
     """Fine-tuning in three minutes on a machine on which a step takes so long."""
     verb: Any = importlib.import_module("seedbed.verbs.finetune")
-    monkeypatch.setattr(verb, "step_seconds", lambda *_: step_s)
+    monkeypatch.setattr(verb, "timed_step", lambda *_: step_s)
     options = {"label": "label", "minutes": 3.0, "threads": 1, "pretrain": {"precision": "float32"}}
     return verb.finetune(texts.out, texts.data, out=out, **options)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from seedbed.core.errors import BudgetError
 from tests.verbs.making import reviews
 
 seedbed: Any = importlib.import_module("seedbed")
@@ -19,7 +20,7 @@ comparison: Any = importlib.import_module("seedbed.verbs.proof")
 def proven(out: Path, monkeypatch: pytest.MonkeyPatch, left_s: float) -> tuple[dict[str, Any], list[str], Path]:
     """A run whose comparison has 6 s in the plan, and so many when pretraining is done; all of it would take 18."""
 
-    def price(contest: Any) -> list[Any]:
+    def price(contest: Any, _: float) -> list[Any]:
         cost = {"majority": 0.0, "tfidf": 4.0, "frozen+probe": 4.0, "lsa": 1.0}
         needed = ("majority", "frozen+probe")
         return [
@@ -66,3 +67,14 @@ def test_without_any_the_plan_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {arm["name"] for arm in proof["arms"]} == set(planned["arms"]) == {"majority", "frozen+probe"}
     assert proof["labels"] == planned["labels"] == [20]
     assert proof["reasons"] and not any(line.startswith("pretraining left") for line in said)
+
+
+def test_what_cannot_fit_is_not_tried_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of which a few steps say that a fit takes days is not fitted only to learn its price."""
+    monkeypatch.setattr(importlib.import_module("seedbed.verbs.arms"), "expected_s", lambda *_: 1e5)
+    rows = {"text": [text for text, _ in reviews(60)], "label": [label for _, label in reviews(60)]}
+    with pytest.raises(BudgetError, match="even at its smallest"):
+        seedbed.run(rows, out=tmp_path, label="label", minutes=5.0, size="nano", threads=1)
+    (run,) = tmp_path.glob("run-*")
+    made = {path.name.split("-")[0] for path in (run / "eval" / "cells").iterdir()}
+    assert "tfidf" in made and "scratch" not in made

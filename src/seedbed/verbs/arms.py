@@ -26,7 +26,7 @@ from seedbed.models.encoder import Encoder, EncoderSpec, build_encoder
 from seedbed.train.optim import usual
 from seedbed.train.state import Training
 from seedbed.verbs.cells import Cell, Field
-from seedbed.verbs.fit import Recipe, fit, fit_job, predict_rows
+from seedbed.verbs.fit import Recipe, expected_s, fit, fit_job, predict_rows
 from seedbed.verbs.model import NETWORK, save_network
 
 # Words of a text that are read to answer: where they are only counted or averaged, the whole of it costs nothing.
@@ -50,6 +50,7 @@ class Runner:
         keep: (labelled rows, folder) -> learns from all of these rows, writes a model folder.
         required: a verdict needs it.
         work: number of labels -> what a fit on so many costs, in any unit.
+        foresee: cell -> about the seconds of its answer, from a few steps; None where an answer takes seconds.
     """
 
     arm: Arm
@@ -57,6 +58,7 @@ class Runner:
     keep: Callable[[np.ndarray, Path], None]
     required: bool = False
     work: Callable[[int], float] = float
+    foresee: Callable[[Cell], float] | None = None
 
 
 def read_length(spec: EncoderSpec) -> int:
@@ -169,7 +171,10 @@ def fitted(
         last = replace(recipe, seed=fold(settings.seed, "winner"))
         _save(folder, arm, fit(start, prepared, rows, last, machine).members, prepared, last)
 
-    return Runner(arm, answer, keep, required, recipe.work)
+    def foresee(cell: Cell) -> float:
+        return expected_s(start, prepared, cell.train, cell.test, recipe, machine)
+
+    return Runner(arm, answer, keep, required, recipe.work, foresee)
 
 
 def probed(

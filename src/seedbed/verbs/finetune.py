@@ -21,7 +21,6 @@ from seedbed.evaluate.resample import with_bounds
 from seedbed.evaluate.scoring import scoring
 from seedbed.models.encoder import Encoder
 from seedbed.plan.budget import too_short
-from seedbed.train.cost import step_seconds
 from seedbed.train.state import Training
 from seedbed.verbs.answer import learn_trust
 from seedbed.verbs.arms import recipe_of
@@ -29,13 +28,14 @@ from seedbed.verbs.checkup import MOST_ROWS, MOST_TEST, Patient, Trained, check_
 from seedbed.verbs.drive import Job, drive
 from seedbed.verbs.fit import (
     PARTS,
+    SCORING,
     Recipe,
     answer_unseen,
     best_of,
-    fit_job,
     member_jobs,
     member_rows,
     predict_rows,
+    timed_step,
     try_rates,
 )
 from seedbed.verbs.ground import (
@@ -61,8 +61,6 @@ FEWEST_STEPS = 10
 READ_AGAIN = 4
 # By fewer scores of what is held out nothing can be stopped; they take at most this share of the time.
 FEWEST_EVALUATIONS, SCORED_SHARE = 2, 0.25
-# A forward pass alone, as a share of a step.
-SCORING = 1 / 3
 
 
 def finetune(
@@ -165,9 +163,7 @@ def _affordable(
     ground: Ground, start: Encoder, prepared: Prepared, rows: np.ndarray, recipe: Recipe, folder: Run
 ) -> dict[str, Any]:
     """What of the recipe's steps and evaluations fits the minutes, from a step as it was timed."""
-    plain = replace(recipe, settings=recipe.settings.model_copy(update={"head_first": False}))
-    job = fit_job(start, prepared, rows, None, plain, ground.machine)
-    step_s = step_seconds(job.training, job.batch_at, ground.machine)
+    step_s = timed_step(start, prepared, rows, recipe, ground.machine)
     stopping = recipe.stops_early(len(rows))
     stage = recipe.stage(len(rows), stopping=stopping)
     # The best of the trials is trained once more, where it can be followed and resumed. Without labels to stop by,

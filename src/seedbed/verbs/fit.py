@@ -27,6 +27,7 @@ from seedbed.evaluate.scoring import scoring
 from seedbed.models.encoder import Encoder, EncoderSpec, encoder_of
 from seedbed.models.heads import Classifier
 from seedbed.train.assemble import Stage, assemble, chosen, loader_of
+from seedbed.train.cost import step_seconds
 from seedbed.train.optim import usual
 from seedbed.train.state import Training
 from seedbed.verbs.drive import Job, drive
@@ -37,6 +38,8 @@ PARTS = 5
 EPOCHS = 20
 LEAST_STEPS, MOST_STEPS = 150, 1000
 LEAST_WARMUP = 0.1
+# A forward pass alone, as a share of a step.
+SCORING = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,29 @@ def fit(start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, reci
         drive(job, silent)
         members.append(job.training)
     return Fitted(tuple(members), best.score)
+
+
+def timed_step(
+    start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine
+) -> float:
+    """Seconds of a step of a network that is thrown away."""
+    plain = replace(recipe, settings=recipe.settings.model_copy(update={"head_first": False}))
+    job = fit_job(start, prepared, rows, None, plain, machine)
+    return step_seconds(job.training, job.batch_at, machine)
+
+
+def expected_s(
+    start: Encoder | EncoderSpec,
+    prepared: Prepared,
+    rows: np.ndarray,
+    asked: np.ndarray,
+    recipe: Recipe,
+    machine: Machine,
+) -> float:
+    """About the seconds of a fit on labelled rows and of its answers for others, from a few steps that are timed."""
+    step_s = timed_step(start, prepared, rows, recipe, machine)
+    batch_size = recipe.stage(len(rows), stopping=False).batch_size
+    return step_s * (recipe.work(len(rows)) + SCORING * len(asked)) / batch_size
 
 
 def try_rates(

@@ -144,15 +144,25 @@ def check_arms(settings: Settings, modality: str, kind: str) -> None:
         )
 
 
-def price(contest: Contest) -> list[Price]:
+def price(contest: Contest, allowed_s: float = math.inf) -> list[Price]:
     """What every arm costs at each label count, from the first answers at the greatest; pretrained arms by twins.
 
-    Costs at fewer labels are taken as half fixed, half in proportion.
+    Costs at fewer labels are taken as half fixed, half in proportion. What a few steps say cannot fit is not tried out.
     """
     top = contest.labels[-1]
     parts = max(contest.field.num_folds, 1)
     first = contest.field.cells(top, 1)[0]
-    spent = {runner.arm.name: answer(contest, runner, first).seconds * parts for runner in contest.others}
+    most_s = allowed_s / parts / contest.settings.prove.draws
+
+    def seconds(runner: Runner) -> float:
+        kept = stored(contest.run, first, runner.arm.name, contest.say)
+        if kept is None and runner.foresee is not None and not math.isinf(most_s):
+            expected = runner.foresee(first)
+            if expected > most_s:
+                return expected
+        return answer(contest, runner, first).seconds
+
+    spent = {runner.arm.name: seconds(runner) * parts for runner in contest.others}
     required = {runner.arm.name: runner.required for runner in contest.others}
     for name, beside in companions(contest.prepared.modality).items():
         if all(other in spent for other in beside) and (name not in EXTRA or name in contest.settings.prove.arms):

@@ -84,7 +84,7 @@ def prove(
         contest = replace(contest, scope=transfer.sentences)
         deadline = ground.deadline(SPENT_SHARE)
         allowed_s = math.inf if deadline is None else deadline - ground.started
-        proof = settle(contest, price(contest), allowed_s, 0.0)
+        proof = settle(contest, price(contest, allowed_s), allowed_s, 0.0)
         say("plan", plan=planned, reasons=[time_reason, *transfer.sentences, *proof.reasons])
         judged = compare(contest, proof, model.encoder)
         summary = {

@@ -122,7 +122,7 @@ def _priced(
     spec = make_spec(prepared.modality, plan.trunk, plan.size, prepared.facts)
     contest = open_contest(field_of(prepared, ground.settings), spec, ground, machine, folder, publics)
     seconds = math.inf if plan.seconds is None else plan.seconds
-    prices = price(contest)
+    prices = price(contest, share * seconds)
     proof = settle(contest, prices, share * seconds, time.monotonic() - ground.started)
     return Priced(contest, prices, proof)
 
