@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
-SLOW_TIER_S ?= 1900
+SLOW_TIER_S ?= 2000
 
 .PHONY: demo test test-slow lint docs clean
 .DELETE_ON_ERROR:
