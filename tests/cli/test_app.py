@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -176,11 +177,13 @@ def test_what_torch_says_of_the_machine(fake: Fake, capsys: pytest.CaptureFixtur
     with pytest.raises(RuntimeError) as real:
         torch.empty(10**15)
     card = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB."
-    for error in (real.value, torch.OutOfMemoryError(card)):
+    library = ImportError("libx.so: failed to map segment from shared object")
+    system = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    for error in (real.value, torch.OutOfMemoryError(card), library, system):
         fake.raises = error
         assert execute(["check", "d"]) == 5
         told = capsys.readouterr().err
-        assert "Memory ran out" in told and "micro_batch" in told and "memory" in told.splitlines()[1]
+        assert "Memory ran out" in told and "micro_batch" in told and told.splitlines()[1]
     fake.raises = RuntimeError("grid_sampler_2d_backward_cuda does not have a deterministic implementation, but you")
     assert execute(["check", "d"]) == 4
     assert "--device cpu" in capsys.readouterr().err

@@ -21,8 +21,14 @@ from seedbed.cli.flags import ARGUMENTS, DEFAULTS, FLAGS, REQUIRED, VERBS, Verb
 from seedbed.cli.screen import Screen
 from seedbed.core.errors import Interrupted, MachineError, OutOfMemoryError, SeedbedError, UsageError, nearest
 
-# How torch words what is no exception of its own: memory of the processor, of a card, and what has no sure order.
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+# How the system and torch word what is no MemoryError: of the processor, of a card, of libraries that are loaded.
+NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "Cannot allocate memory",
+    "failed to map segment",
+)
 NOT_REPEATABLE = "does not have a deterministic implementation"
 HELP = "Pretrain on the data you have, fine-tune on the labels you have got, and be told whether it paid."
 
@@ -179,7 +185,9 @@ def _leave(error: BaseException, screen: Screen, words: list[str]) -> int:
 def _of_the_machine(error: BaseException) -> BaseException:
     """What the machine refused, by whatever name Python or torch calls that; other errors as they are."""
     told = str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(sign in told for sign in NO_MEMORY)):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | OSError | ImportError) and any(sign in told for sign in NO_MEMORY)
+    ):
         found = textwrap.shorten(told, 160, placeholder=" ...")
         fix = "Give it more memory or less data; in training, a smaller --size or --set pretrain.micro_batch=8."
         return OutOfMemoryError("Memory ran out.", found=found, fix=fix)
