@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from seedbed.core.errors import BudgetError
+from seedbed.verbs import drive
 from tests.verbs.conftest import Kept
 from tests.verbs.making import SAME, Shell, reviews, tree, write_csv
 
@@ -97,3 +98,18 @@ def test_too_few_minutes_are_refused_with_what_would_do(
         tuned(texts, tmp_path, monkeypatch, 5.0)
     # 10 steps of 5 s, of 10 networks, and half as much again because short fits are noisy.
     assert re.search(r"--minutes 1[5-8], or leave --minutes out", str(caught.value))
+
+
+def test_without_minutes_nothing_bounds_the_steps(texts: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the half hour either that a whole run takes by itself: a large network may need longer."""
+    verb: Any = importlib.import_module("seedbed.verbs.finetune")
+    deadlines: list[float | None] = []
+
+    def driven(job: Any, say: Any) -> Any:
+        deadlines.append(job.deadline)
+        return drive.drive(job, say)
+
+    monkeypatch.setattr(verb, "drive", driven)
+    options = {"label": "label", "threads": 1, "pretrain": {"precision": "float32"}, "finetune": {"ensemble": 2}}
+    made = verb.finetune(texts.out, texts.data, out=tmp_path, **options)
+    assert deadlines == [None, None] and made.summary["steps"] == 150

@@ -113,8 +113,7 @@ def finetune(
         planned = also | {"encoder": str(source), "stage": stage.to_json(), "reasons": reasons}
         say("plan", plan=planned | {"steps": stage.steps, "batch_size": stage.batch_size}, reasons=reasons)
         write_start(folder, ground, prepared, planned)
-        closing_s = float(folder.read_json(STEPS)["closing_s"]) if (folder.folder / STEPS).exists() else 0.0
-        members = _trained(jobs, prepared, folder, say, left_s(folder, ground, KEPT_SHARE) - closing_s)
+        members = _trained(jobs, prepared, folder, say, _training_s(ground, folder))
         extra = {"kind": NETWORK, "task": recipe.task, "options": recipe.options, "seq_len": recipe.seq_len}
         save_network(folder.folder / "model", members, prepared, extra)
         patient = Patient(model.encoder, prepared, rows, ground.machine, recipe.seq_len, recipe.seed)
@@ -157,6 +156,13 @@ def _bounded(
         f"{ground.settings.minutes:g} minutes."
     )
     return bounded, [reason] if counts[1] < counts[0] else []
+
+
+def _training_s(ground: Ground, folder: Run) -> float:
+    """Seconds left for the networks that are followed; infinite where no minutes were asked for."""
+    if ground.settings.minutes is None:
+        return math.inf
+    return left_s(folder, ground, KEPT_SHARE) - float(folder.read_json(STEPS)["closing_s"])
 
 
 def _affordable(
