@@ -1,4 +1,4 @@
-"""On a graphics card every learner keeps the same contract, and one run does what it does on the processor."""
+"""On a graphics card every learner keeps the same contract, and loses what it loses on the processor."""
 
 from __future__ import annotations
 

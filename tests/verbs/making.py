@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,13 @@ class Shell:
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run_of_reviews(out: Path, train: int, test: int, say: Callable[..., None], **options: Any) -> Any:
+    """A small run from Python on so many labelled reviews to learn from and to score on."""
+    rows = [
+        {"text": text, "label": label, "split": "test" if row >= train else "train"}
+        for row, (text, label) in enumerate(reviews(train + test))
+    ]
+    fixed = {"size": "nano", "threads": 1, "pretrain": {"precision": "float32", "evaluations": 2}}
+    return importlib.import_module("seedbed").run(rows, out=out, say=say, label="label", **fixed, **options)

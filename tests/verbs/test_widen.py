@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from seedbed.core.errors import BudgetError
-from tests.verbs.making import reviews
+from tests.verbs.making import reviews, run_of_reviews
 
 seedbed: Any = importlib.import_module("seedbed")
 verb: Any = importlib.import_module("seedbed.verbs.run")
@@ -31,20 +31,13 @@ def proven(out: Path, monkeypatch: pytest.MonkeyPatch, left_s: float) -> tuple[d
     monkeypatch.setattr(verb, "price", price)
     monkeypatch.setattr(verb, "left_s", lambda *_: left_s)
     monkeypatch.setattr(verb, "PROVE_SHARE", 6.0 / 600)
-    rows = [
-        {"text": text, "label": label, "split": "test" if row >= 60 else "train"}
-        for row, (text, label) in enumerate(reviews(100))
-    ]
     said: list[str] = []
-    made = seedbed.run(
-        rows,
-        out=out,
-        say=lambda event, **fields: said.extend(fields["lines"]) if event == "understood" else None,
-        label="label",
+    made = run_of_reviews(
+        out,
+        60,
+        40,
+        lambda event, **fields: said.extend(fields["lines"]) if event == "understood" else None,
         minutes=10.0,
-        size="nano",
-        threads=1,
-        pretrain={"precision": "float32", "evaluations": 2},
         prove={"draws": 2, "labels": [10, 20], "arms": ["majority", "tfidf", "lsa", "frozen+probe"]},
     )
     proof = json.loads((made.folder / "eval" / "proof.json").read_text())

@@ -13,29 +13,21 @@ from typing import Any
 
 import pytest
 
-from tests.verbs.making import reviews
+from tests.verbs.making import run_of_reviews
 
-seedbed: Any = importlib.import_module("seedbed")
 verb: Any = importlib.import_module("seedbed.verbs.run")
 
 
 def kept(out: Path, monkeypatch: pytest.MonkeyPatch, left_s: float) -> tuple[Any, list[str]]:
     """A run of 100 labelled training rows, of which 20 are compared at, with so much time left for its winner."""
     monkeypatch.setattr(verb, "left_s", lambda *_: left_s)
-    rows = [
-        {"text": text, "label": label, "split": "test" if row >= 100 else "train"}
-        for row, (text, label) in enumerate(reviews(130))
-    ]
     warned: list[str] = []
-    made = seedbed.run(
-        rows,
-        out=out,
-        say=lambda event, **fields: warned.append(fields["text"]) if event == "warning" else None,
-        label="label",
+    made = run_of_reviews(
+        out,
+        100,
+        30,
+        lambda event, **fields: warned.append(fields["text"]) if event == "warning" else None,
         steps=5,
-        size="nano",
-        threads=1,
-        pretrain={"precision": "float32", "evaluations": 2},
         prove={"draws": 2, "arms": ["majority", "frozen+probe"], "labels": [20]},
     )
     return made, warned

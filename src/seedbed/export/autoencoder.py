@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from seedbed.models import transformer
 from seedbed.models.encoder import Encoder
 from seedbed.models.folder import read_manifest, read_tensors, write_folder
 from seedbed.models.patches import PatchDecoder, hidden_of, restored
+from seedbed.models.stems import Patches
 
 NAME = "ViTMAEForPreTraining"
 # Folder beside a run's encoder that holds the decoder, and beside an export's files that holds both.
@@ -38,8 +39,7 @@ def save_decoder(folder: Path, decoder: PatchDecoder, hidden: float) -> None:
         decoder: as it was trained.
         hidden: share of the patches that was hidden from the encoder.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in decoder.state_dict().items()}
-    write_folder(folder / DECODER, tensors, {"depth": decoder.config.depth, "hidden": hidden})
+    write_folder(folder / DECODER, decoder.state_dict(), {"depth": decoder.config.depth, "hidden": hidden})
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,12 @@ def load_autoencoder(folder: Path, encoder: Encoder, facts: Facts) -> Autoencode
     manifest = read_manifest(folder / DECODER)
     tensors = read_tensors(folder / DECODER, manifest)
     channels, rows, columns = facts.image_shape
-    num_values = len(tensors["out.bias"])
-    patch = round((num_values / channels) ** 0.5)
+    patch = cast(Patches, encoder.stem).patch
     # Their loss is defined on square images without a rest.
     if rows != columns or rows % patch:
         return None
     with torch.random.fork_rng(devices=[]):
-        decoder = PatchDecoder(trunk.config, manifest["depth"], (rows // patch, columns // patch), num_values)
+        decoder = PatchDecoder(trunk.config, manifest["depth"], (rows // patch, columns // patch), channels * patch**2)
     decoder.load_state_dict(tensors)
     return Autoencoder(encoder, facts, decoder.eval(), manifest["hidden"])
 
@@ -85,13 +84,15 @@ def noise(size: int, num_patches: int) -> Tensor:
     return torch.rand(size, num_patches, generator=torch.Generator().manual_seed(size))
 
 
-def export_autoencoder(model_folder: Path, whole: Autoencoder, out: Path) -> None:
+def export_autoencoder(model_folder: Path, whole: Autoencoder, out: Path) -> str:
     """Write it as files that transformers 5 loads strictly; fixed positions are parameters there.
 
     Args:
         model_folder: of the encoder.
         whole: the autoencoder.
         out: folder to write, made if it is not there.
+
+    Returns: the class.
     """
     encoder, decoder = whole.encoder, whole.decoder
     target = layout_of(encoder)
@@ -99,14 +100,14 @@ def export_autoencoder(model_folder: Path, whole: Autoencoder, out: Path) -> Non
     state = {f"vit.{name}": tensor for name, tensor in vit_state(encoder).items()}
     state |= {f"decoder.{translated(name, _NAMES)}": tensor for name, tensor in decoder.state_dict().items()}
     state["decoder.decoder_pos_embed"] = decoder.positions
-    half = asdict(decoder.config)
     config: dict[str, Any] = target.config(encoder, whole.facts, NAME) | {
         "model_type": "vit_mae",
-        "decoder_hidden_size": half["width"],
-        "decoder_num_hidden_layers": half["depth"],
-        "decoder_num_attention_heads": half["heads"],
-        "decoder_intermediate_size": half["hidden"],
+        "decoder_hidden_size": decoder.config.width,
+        "decoder_num_hidden_layers": decoder.config.depth,
+        "decoder_num_attention_heads": decoder.config.heads,
+        "decoder_intermediate_size": decoder.config.hidden,
         "mask_ratio": whole.hidden,
         "norm_pix_loss": True,
     }
     write_files(out, state, config, target.beside(model_folder, encoder, whole.facts))
+    return NAME

@@ -37,9 +37,9 @@ def save_model(
     Raises:
         MachineError: no room or no permission.
     """
-    tensors = {f"encoder.{name}": _plain(tensor) for name, tensor in encoder.state_dict().items()}
+    tensors = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
     if head is not None:
-        tensors |= {f"head.{name}": _plain(tensor) for name, tensor in head.state_dict().items()}
+        tensors |= {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     about = {"spec": asdict(encoder.spec), "head": head is not None}
     write_folder(folder, tensors, {**about, "facts": asdict(facts), "extra": extra or {}})
 
@@ -50,7 +50,7 @@ def write_folder(folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]
     Raises:
         MachineError: no room or no permission.
     """
-    content = safetensors.torch.save(tensors)
+    content = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     with friendly(folder):
         folder.mkdir(parents=True, exist_ok=True)
     # Weights first: the manifest names their hash, so a crash in between is noticed and never loads half a model.
@@ -159,10 +159,6 @@ def _load_part_(module: nn.Module, folder: Path, manifest: dict[str, Any], prefi
             cause="It was written by another version of seedbed.",
             fix="Use the version of seedbed that wrote it.",
         ) from error
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
 
 
 def _damaged(path: Path, why: str) -> DataError:

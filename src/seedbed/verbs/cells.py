@@ -113,12 +113,13 @@ class Field:
         return Field(self.prepared, self.pool, np.sort(self.items[order[:count]]), 0, self.seed)
 
     def _drawn(self, n_labels: int, draw: int) -> Cell:
-        chosen = self._subset(self.pool, n_labels, draw)
+        chosen = self.subset(self.pool, n_labels, draw)
         return Cell(n_labels, draw, 0, chosen, self.items)
 
-    def _subset(self, rows: np.ndarray, n_labels: int, draw: int) -> np.ndarray:
+    def subset(self, rows: np.ndarray, n_labels: int, draw: int, *, covered: bool = True) -> np.ndarray:
+        """So many of some labelled rows; where labels are classes, each of them unless that is not asked for."""
         prepared = self.prepared
-        covered = label_kind(prepared.facts.label_kind).COVERED
+        covered = covered and label_kind(prepared.facts.label_kind).COVERED
         strata, ids = prepared.strata(rows), prepared.ids[rows]
         return rows[label_subset(strata, n_labels, draw, self.seed, ids=ids, covered=covered)]
 
@@ -133,7 +134,7 @@ class Field:
                 continue
             learn = np.sort(np.concatenate([learn, self.also]))
             if n_labels < len(learn):
-                learn = self._subset(learn, n_labels, draw)
+                learn = self.subset(learn, n_labels, draw)
             made.append(Cell(n_labels, draw, part, learn, answer))
         return made
 

@@ -14,7 +14,7 @@ from seedbed.data.store import Prepared
 from seedbed.evaluate.baselines import thinned
 from seedbed.evaluate.diagnose import Finding, of_fit, of_labels, of_split, ranked
 from seedbed.evaluate.linear import probe_unseen
-from seedbed.evaluate.probes import features
+from seedbed.evaluate.probes import Pooled
 from seedbed.models.encoder import Encoder
 from seedbed.report.read import DIAGNOSIS, read_files
 from seedbed.report.story import of_curve
@@ -73,18 +73,17 @@ def check_up(run: Run, patient: Patient, trained: Trained | None = None) -> dict
         blind = curve.chance is None and curve.stage.startswith("finetune") and prepared.facts.label_kind == "class"
         found += of_curve(replace(curve, chance=_entropy(prepared.labels[patient.rows])) if blind else curve)
     test = thinned(prepared.rows(split="test", labelled=True), MOST_TEST)
-    # Only what has learnt from neither sees both alike.
-    blank, before = replace(patient, encoder=_unlearnt(patient)), None
+    seen = Pooled(patient.encoder, prepared, patient.machine, patient.seq_len)
     if len(test):
         looked.append("likeness of test and training rows")
-        before = _features(blank, rows)
-        split = of_split(before, _features(blank, test))
+        # Only what has learnt from neither sees both alike.
+        blank = _unlearnt(patient, seen)
+        split = of_split(blank(rows), blank(test))
         found += [_named(finding, prepared, test) for finding in split]
     if prepared.facts.label_kind == "class":
         looked.append("labels")
         known = prepared.labels[rows]
-        after = before if before is not None and blank.encoder is patient.encoder else _features(patient, rows)
-        probs_IC = probe_unseen(after, known, len(prepared.facts.classes), patient.seed)
+        probs_IC = probe_unseen(seen(rows), known, len(prepared.facts.classes), patient.seed)
         found += [_named(finding, prepared, rows) for finding in of_labels(probs_IC, known)]
         if trained is not None:
             looked.append("answers for rows learnt from and held out")
@@ -97,20 +96,19 @@ def check_up(run: Run, patient: Patient, trained: Trained | None = None) -> dict
     return {"diagnosis": [finding["kind"] for finding in told]}
 
 
-def _features(patient: Patient, rows: np.ndarray) -> np.ndarray:
-    return features(patient.encoder, patient.prepared, rows, patient.machine, patient.seq_len)
-
-
 def _entropy(labels_I: np.ndarray) -> float:
     """The loss of answering with the shares of the classes, in nats."""
     share_C = np.unique(labels_I, return_counts=True)[1] / len(labels_I)
     return float(-(share_C * np.log(share_C)).sum())
 
 
-def _unlearnt(patient: Patient) -> Encoder:
-    """The encoder before it saw these data: untrained, or as others trained it."""
+def _unlearnt(patient: Patient, seen: Pooled) -> Pooled:
+    """Features of the encoder before it saw these data: untrained, or as others trained it."""
     spec = patient.encoder.spec
-    return patient.encoder if spec.trunk == "hub" else untrained(spec, patient.encoder.facts, patient.seed)
+    if spec.trunk == "hub":
+        return seen
+    encoder = untrained(spec, patient.encoder.facts, patient.seed)
+    return Pooled(encoder, patient.prepared, patient.machine, patient.seq_len)
 
 
 def _right(member: Training, patient: Patient, rows: np.ndarray) -> np.ndarray:

@@ -17,7 +17,6 @@ from seedbed.core.locate import locate_run
 from seedbed.core.runs import RECORD, Run, environment, friendly, write_atomic
 from seedbed.core.types import Padded, Say, Task, silent
 from seedbed.export.autoencoder import AUTOENCODER, Autoencoder, export_autoencoder, load_autoencoder
-from seedbed.export.autoencoder import NAME as AUTOENCODER_CLASS
 from seedbed.export.gate import LONGEST, Sample, check, record, sample, staged
 from seedbed.export.hf import export_classifier, export_hf
 from seedbed.export.layouts import CLASSIFIER
@@ -89,9 +88,8 @@ def export(run: str | Path, /, *, to: str = "hf", out: str | Path = "export", sa
         run: a run folder, or an --out folder.
         to: "hf": the pretrained encoder in the layout of Hugging Face transformers, and in classifier/ beside it the
             whole network where it answers and its head has a class there; in autoencoder/ a masked autoencoder with
-            its decoder. "onnx": the encoder, and the whole
-            network where it answers, as ONNX files. "safetensors": encoder and head as they are, with JSON.
-            "tensorboard": not the network but its log, every figure a scalar.
+            its decoder. "onnx": the encoder, and the whole network where it answers, as ONNX files. "safetensors":
+            encoder and head as they are, with JSON. "tensorboard": not the network but its log, every figure a scalar.
         out: folder to write to; what was there under the same names is replaced.
         say: listener to events.
 
@@ -178,8 +176,7 @@ def _to_hf(subject: Subject, out: Path) -> dict[str, Any]:
         written["classifier"] = name
     whole = subject.autoencoder()
     if whole is not None:
-        export_autoencoder(subject.folder, whole, out / AUTOENCODER)
-        written["autoencoder"] = AUTOENCODER_CLASS
+        written["autoencoder"] = export_autoencoder(subject.folder, whole, out / AUTOENCODER)
     absent = [name for name in missing("hub") if name == "transformers"]
     if absent:
         why = "The export is not checked: transformers, which reads it, is not installed (pip install 'seedbed[hub]')."

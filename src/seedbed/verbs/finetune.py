@@ -174,7 +174,7 @@ def _affordable(
     stage = recipe.stage(len(rows), stopping=stopping)
     # The best of the trials is trained once more, where it can be followed and resumed. Without labels to stop by,
     # networks that have not seen some of them answer for these, to calibrate by.
-    networks = recipe.networks(len(rows)) + (1 if stopping else PARTS if recipe.folds > 1 else 1)
+    networks = recipe.networks(len(rows)) + (1 if stopping else recipe.parts_unseen)
     read_s = SCORING * step_s * len(rows) / stage.batch_size
     probe_s = read_s if recipe.settings.head_first else 0.0
     scored_s = read_s / PARTS if stopping else 0.0

@@ -78,6 +78,11 @@ class Recipe:
         stopping = self.stops_early(num_labels)
         return max(len(self.trials), 1) * (1 if stopping else self.folds) + self.settings.ensemble - stopping
 
+    @property
+    def parts_unseen(self) -> int:
+        """For how many of the PARTS `answer_unseen` trains a network: all where a fit is cheap, else one."""
+        return PARTS if self.folds > 1 else 1
+
     def work(self, num_labels: int) -> float:
         """Examples that a fit on so many labels learns from, unless it stops before."""
         stage = self.stage(num_labels, stopping=self.stops_early(num_labels))
@@ -202,12 +207,8 @@ def try_rates(
 def answer_unseen(
     start: Encoder | EncoderSpec, prepared: Prepared, rows: np.ndarray, recipe: Recipe, machine: Machine
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, and answers (I, C) for them by networks trained as on all rows, but without them.
-
-    Every row where a fit is cheap, else one part of PARTS.
-    """
-    count = PARTS if recipe.folds > 1 else 1
-    return _without_parts(start, prepared, rows, recipe, machine, count=count, stopping=False)[:2]
+    """Rows, and answers (I, C) for them by networks trained as on all rows, but without them; see `parts_unseen`."""
+    return _without_parts(start, prepared, rows, recipe, machine, count=recipe.parts_unseen, stopping=False)[:2]
 
 
 def _without_parts(

@@ -61,11 +61,16 @@ class Ground:
         """The resolved settings."""
         return self.resolved.settings
 
-    def deadline(self, share: float = 1.0) -> float | None:
-        """time.monotonic() when this share of the minutes is over; None where only --steps was given."""
+    def seconds(self, share: float = 1.0) -> float:
+        """This share of the minutes; infinite where only --steps was given."""
         minutes = self.settings.minutes
         seconds = allowed(self.settings)[0] if minutes is None else 60.0 * minutes
-        return None if seconds is None else self.started + seconds * share
+        return math.inf if seconds is None else seconds * share
+
+    def deadline(self, share: float = 1.0) -> float | None:
+        """time.monotonic() when this share of the minutes is over; None where only --steps was given."""
+        seconds = self.seconds(share)
+        return None if math.isinf(seconds) else self.started + seconds
 
 
 def stand(data: Any, out: str | Path, say: Say, options: Options, *planned: Layer) -> Ground:
@@ -164,8 +169,7 @@ def _last_sign(folder: Path) -> float:
 
 def left_s(run: Run, ground: Ground, share: float) -> float:
     """Seconds until this share of the command's time is over; infinite where it has no limit."""
-    deadline = ground.deadline(share)
-    return math.inf if deadline is None else deadline - ground.started - spent(run, ground)
+    return ground.seconds(share) - spent(run, ground)
 
 
 def spent(run: Run, ground: Ground) -> float:

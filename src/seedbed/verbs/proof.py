@@ -155,8 +155,8 @@ def price(contest: Contest, allowed_s: float = math.inf) -> list[Price]:
     most_s = allowed_s / parts / contest.settings.prove.draws
 
     def seconds(runner: Runner) -> float:
-        kept = stored(contest.run, first, runner.arm.name, contest.say)
-        if kept is None and runner.foresee is not None and not math.isinf(most_s):
+        # The file of an earlier answer is looked for last, and only where it matters.
+        if runner.foresee and math.isfinite(most_s) and not stored(contest.run, first, runner.arm.name, contest.say):
             expected = runner.foresee(first)
             if expected > most_s:
                 return expected
@@ -176,19 +176,15 @@ def price(contest: Contest, allowed_s: float = math.inf) -> list[Price]:
 def settle(contest: Contest, prices: Sequence[Price], allowed_s: float, spent_s: float) -> Proof:
     """What of the comparison fits the time, written down before it takes effect and taken from there afterwards."""
     if not (contest.run.folder / PLAN).exists():
-        draws, items = contest.settings.prove.draws, len(contest.field.items)
-        contest.run.write_json(PLAN, asdict(fit_proof(prices, contest.labels, items, draws, allowed_s, spent_s)))
+        contest.run.write_json(PLAN, asdict(_fitting(contest, prices, allowed_s, spent_s)))
     return _read(contest, PLAN)
 
 
 def widen(contest: Contest, prices: Sequence[Price], proof: Proof, left_s: float) -> Proof:
     """The comparison with what fits after all, where pretraining left some of its time; written down as well."""
     if not (contest.run.folder / WIDER).exists():
-        wider = proof
-        if proof.reasons and left_s > proof.seconds:
-            draws, items = contest.settings.prove.draws, len(contest.field.items)
-            wider = fit_proof(prices, contest.labels, items, draws, left_s)
-        contest.run.write_json(WIDER, asdict(wider))
+        more_fits = proof.reasons and left_s > proof.seconds
+        contest.run.write_json(WIDER, asdict(_fitting(contest, prices, left_s) if more_fits else proof))
     wider = _read(contest, WIDER)
     more = [name for name in wider.arms if name not in proof.arms]
     more += [f"{n} labels" for n in wider.labels if n not in proof.labels]
@@ -196,6 +192,11 @@ def widen(contest: Contest, prices: Sequence[Price], proof: Proof, left_s: float
     if more:
         contest.say("understood", lines=[f"pretraining left time, so there is a comparison of {', '.join(more)} too"])
     return wider
+
+
+def _fitting(contest: Contest, prices: Sequence[Price], allowed_s: float, spent_s: float = 0.0) -> Proof:
+    draws, items = contest.settings.prove.draws, len(contest.field.items)
+    return fit_proof(prices, contest.labels, items, draws, allowed_s, spent_s)
 
 
 def _read(contest: Contest, name: str) -> Proof:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -82,8 +81,7 @@ def prove(
         transfer, field = transfer_of(source, field_of(prepared, ground.settings), ground.source.name)
         contest = open_contest(field, model.encoder.spec, ground, ground.machine, folder, publics)
         contest = replace(contest, scope=transfer.sentences)
-        deadline = ground.deadline(SPENT_SHARE)
-        allowed_s = math.inf if deadline is None else deadline - ground.started
+        allowed_s = ground.seconds(SPENT_SHARE)
         proof = settle(contest, price(contest, allowed_s), allowed_s, 0.0)
         say("plan", plan=planned, reasons=[time_reason, *transfer.sentences, *proof.reasons])
         judged = compare(contest, proof, model.encoder)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seedbed.data.split import folds, label_subset
+from seedbed.data.split import folds
 from seedbed.evaluate.linear import MANY
 from seedbed.verbs.answer import learn_trust
 from seedbed.verbs.arms import Runner
@@ -72,10 +72,8 @@ def _fitting(contest: Contest, judged: Judged, every: np.ndarray, deadline: floa
 
 
 def _some(contest: Contest, every: np.ndarray, count: int) -> np.ndarray:
-    """So many of the labelled rows, with the classes in proportion."""
-    prepared, seed = contest.prepared, contest.settings.seed
-    strata, ids = prepared.strata(every), prepared.ids[every]
-    return every[np.sort(label_subset(strata, count, 0, seed, ids=ids, covered=False))]
+    """So many of the labelled rows, in their order."""
+    return np.sort(contest.field.subset(every, count, 0, covered=False))
 
 
 def _parts(best: Runner, num_labels: int) -> int:
