@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--objective", default="auto")
     parser.add_argument("--trunk", default="auto")
     parser.add_argument("--size", default="auto")
+    parser.add_argument("--arms", default="", help="arms to run, with commas; default: those of every run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="keep the run here")
     given = parser.parse_args()
@@ -77,7 +78,7 @@ def main() -> None:
             str(given.data),
             out=str(given.out or folder),
             minutes=given.minutes,
-            prove={"labels": labels},
+            prove={"labels": labels, "arms": tuple(arm for arm in given.arms.split(",") if arm)},
             objective=given.objective,
             trunk=given.trunk,
             size=given.size,

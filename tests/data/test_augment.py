@@ -71,11 +71,12 @@ def test_crops_stay_near_and_keep_what_is_flat() -> None:
     assert (spread / (8 / 31)).max() == pytest.approx(1.1, abs=0.02)
 
 
-def test_light_changes_by_a_fifth() -> None:
+@pytest.mark.parametrize("light", [0.2, 0.5])
+def test_light_changes_by_its_share(light: float) -> None:
     half = torch.full((500, 1, 4, 4), 0.5)
-    lit = relight(half, moment(500).keys)[:, 0, 0, 0]
-    assert lit.min() == pytest.approx(0.4, abs=0.005)
-    assert lit.max() == pytest.approx(0.6, abs=0.005)
+    lit = relight(half, moment(500).keys, light)[:, 0, 0, 0]
+    assert lit.min() == pytest.approx(0.5 * (1 - light), abs=0.01)
+    assert lit.max() == pytest.approx(0.5 * (1 + light), abs=0.01)
     assert torch.equal(mirror(half, moment(500).keys), half)
 
 

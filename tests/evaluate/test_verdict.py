@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from seedbed.evaluate.verdict import CANNOT_TELL, DID_NOT_PAY, PAID, Arm, Contestant, Verdict, decide
+from seedbed.evaluate.verdict import CANNOT_TELL, DID_NOT_PAY, PAID, Arm, Contestant, Verdict, arm_to_keep, decide
 from tests.evaluate.planted import World
 
 DRAWS, ITEMS = 5, 600
@@ -119,6 +119,12 @@ def test_each_side_is_chosen_by_its_selection_score_not_by_its_answers() -> None
     first, second, other = arms(2, 1)
     verdict = decide([Contestant(first, good, 0.6), Contestant(second, bad, 0.7), Contestant(other, good, 0.5)], 50)
     assert verdict.best_pretrained == second and verdict.outcome == DID_NOT_PAY
+
+
+@pytest.mark.parametrize("outcome, kept", [(PAID, "encoder"), (DID_NOT_PAY, "tfidf"), (CANNOT_TELL, "lucky")])
+def test_what_is_kept_follows_a_verdict_that_tells(outcome: str, kept: str) -> None:
+    told = {"outcome": outcome, "best_pretrained": "encoder", "best_other": "tfidf"}
+    assert arm_to_keep(told, {"tfidf": 0.7, "lucky": 0.8, "encoder": 0.75}) == kept
 
 
 def test_a_verdict_is_flat_json() -> None:

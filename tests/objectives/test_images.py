@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from seedbed.core.find import find
+from seedbed.core.types import Padded
 from seedbed.models.encoder import encoder_of
 from seedbed.objectives import adversarial, contrastive, denoising
 from tests.contract.subjects import FACTS, SIDE, Subject, image_batch, moment, run, text_batch
@@ -42,6 +44,16 @@ def test_the_two_views_of_an_image_differ(training: bool) -> None:
     views = subject("contrastive").views(image_batch(0), training=training)
     assert not torch.equal(views["first_values"], views["second_values"])
     assert views["first_values"].shape == (8, 1, SIDE, SIDE)
+
+
+def test_views_of_an_image_differ_in_light_by_as_much_as_is_set() -> None:
+    batch = image_batch(0)
+    values, keep = batch.inputs["image"]
+    batch = replace(batch, inputs={"image": Padded(torch.full_like(values, 102), keep)})
+    for light in (0.0, 0.5):
+        views = contrastive.views(batch, contrastive.Config(light=light), moment(batch, "image"))
+        spread = (views["first_values"] - 0.4).abs().amax()
+        assert 0.04 < spread <= 0.2 if light else spread < 1e-6
 
 
 def test_views_of_a_text_are_subsequences_and_never_empty() -> None:

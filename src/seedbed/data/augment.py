@@ -11,10 +11,10 @@ from seedbed.core.types import Moment
 
 _CLOSEST, _FURTHEST = 0.75, 1.1
 _SHIFT = 0.125
-_LIGHT = 0.2
+LIGHT = 0.2
 
 
-def augment(values: Tensor, keep: Tensor, at: Moment) -> Tensor:
+def augment(values: Tensor, keep: Tensor, at: Moment, light: float = LIGHT) -> Tensor:
     """Crop, mirror and relight images while training; leave them alone when scoring.
 
     Only colour images are mirrored: digits and letters, which are grey, would become others.
@@ -23,6 +23,7 @@ def augment(values: Tensor, keep: Tensor, at: Moment) -> Tensor:
         values: pixels_BCYX, uint8 or floating point in 0..1.
         keep: keep_B.
         at: keys and whether this is training.
+        light: by how much brightness and contrast change, see `relight`.
 
     Returns:
         pixels_BCYX, float32 in 0..1 while training.
@@ -32,7 +33,7 @@ def augment(values: Tensor, keep: Tensor, at: Moment) -> Tensor:
     pixels_BCYX = crop(unit(values), at.keys)
     if pixels_BCYX.shape[1] == 3:
         pixels_BCYX = mirror(pixels_BCYX, at.keys)
-    return relight(pixels_BCYX, at.keys)
+    return relight(pixels_BCYX, at.keys, light)
 
 
 def unit(values: Tensor) -> Tensor:
@@ -69,9 +70,9 @@ def mirror(pixels_BCYX: Tensor, keys: Keys) -> Tensor:
     return torch.where(swapped_B[:, None, None, None], pixels_BCYX.flip(3), pixels_BCYX)
 
 
-def relight(pixels_BCYX: Tensor, keys: Keys) -> Tensor:
-    """Change brightness by a factor of 0.8 to 1.2, then contrast about each image's mean by another."""
-    factors_BN = 1.0 + _LIGHT * (2.0 * keys.uniform("light", 2) - 1.0)
+def relight(pixels_BCYX: Tensor, keys: Keys, light: float = LIGHT) -> Tensor:
+    """Change brightness by a factor of 1 - light to 1 + light, then contrast about each image's mean by another."""
+    factors_BN = 1.0 + light * (2.0 * keys.uniform("light", 2) - 1.0)
     bright_BCYX = pixels_BCYX * factors_BN[:, 0, None, None, None]
     mean_B = bright_BCYX.mean((1, 2, 3), keepdim=True)
     return (mean_B + (bright_BCYX - mean_B) * factors_BN[:, 1, None, None, None]).clamp(0.0, 1.0)

@@ -10,7 +10,7 @@ interval of the chosen pair is no luckier for it (tested with six equal arms).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -123,6 +123,20 @@ def decide(
     sentence = f"{facts} {end}{_means(pretrained.arm)}{scope}"
     draws, labels = (advice.draws, advice.labels) if advice else (None, None)
     return Verdict(outcome, sentence, n_labels, pretrained.arm, other.arm, interval, draws, labels)
+
+
+def arm_to_keep(verdict: Mapping[str, Any], selection_of: Mapping[str, float]) -> str:
+    """The arm whose model is left behind: the better one where the verdict tells, else the best on training labels.
+
+    A network that stops early has for a score its best moment on a few held-out labels, which is more than it is worth:
+    it must not be served against what all draws and items have shown.
+
+    Args:
+        verdict: from `Verdict.to_json`.
+        selection_of: score on training labels of each arm at the verdict's label count.
+    """
+    told = {PAID: "best_pretrained", DID_NOT_PAY: "best_other"}.get(verdict["outcome"])
+    return str(verdict[told]) if told else max(selection_of, key=lambda name: selection_of[name])
 
 
 def _means(arm: Arm) -> str:

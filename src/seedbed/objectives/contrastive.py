@@ -38,6 +38,7 @@ class Config(Section):
     temperature: Positive = Field(0.2, description="divides the cosine similarities")
     projection: Count = Field(128, description="width of the space in which views are compared")
     dropped: Share = Field(0.3, description="share of a text's tokens left out of each view")
+    light: Share = Field(0.5, description="by how much brightness and contrast of an image's views differ; 0: not")
 
 
 def views(batch: Batch, config: Config, at: Moment) -> Views:
@@ -51,7 +52,7 @@ def views(batch: Batch, config: Config, at: Moment) -> Views:
         keys = replace(at.keys, seed=fold(at.keys.seed, name))
         moment = at._replace(keys=keys, training=True)
         if modality == "image":
-            made[f"{name}_values"], made[f"{name}_keep"] = augment(values, keep, moment), keep
+            made[f"{name}_values"], made[f"{name}_keep"] = augment(values, keep, moment, config.light), keep
         else:
             made[f"{name}_values"], made[f"{name}_keep"] = _thin(values, keep, moment, config.dropped)
     return made

@@ -21,6 +21,7 @@ from seedbed.evaluate.baselines import MAJORITY, Classic, classic_arms, dense_ar
 from seedbed.evaluate.predictions import Answers, Items, summary, write_predictions
 from seedbed.evaluate.scoring import Metric, scoring
 from seedbed.evaluate.slices import GROUP, LENGTH, WAYS
+from seedbed.evaluate.verdict import arm_to_keep
 from seedbed.models.encoder import Encoder, EncoderSpec
 from seedbed.plan.budget import Price, Proof, fit_proof
 from seedbed.verbs.arms import Runner, classics_of, plain_runners, pooled_of, pretrained_runners, scratch_runners
@@ -226,7 +227,7 @@ class Judged:
 
     Attributes:
         told: what eval/proof.json holds.
-        best: of all arms, the one with the best score on training labels at the greatest label count.
+        best: the arm to keep, see `verdict.arm_to_keep`.
         fit_s: what a fit of it took at that count, on average.
     """
 
@@ -291,9 +292,9 @@ def compare(contest: Contest, proof: Proof, encoder: Encoder) -> Judged:
         "worst": _with_previews(prepared, field.items, told["worst"]),
     }
     contest.run.write_json("eval/proof.json", told)
-    top = [answer for answer in answers if answer.n_labels == proof.labels[-1]]
-    best = max(top, key=lambda answer: answer.selection).arm
-    return Judged(told, next(runner for runner in runners if runner.arm == best), fit_s[best.name])
+    top = {answer.arm.name: answer.selection for answer in answers if answer.n_labels == proof.labels[-1]}
+    best = arm_to_keep(told["verdict"], top)
+    return Judged(told, next(runner for runner in runners if runner.arm.name == best), fit_s[best])
 
 
 def _about(ways: Sequence[str], prepared: Prepared, items: np.ndarray) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
