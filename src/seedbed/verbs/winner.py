@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ PARTS = 5
 # Arms that take seconds answer for every label out of fold; others for a fifth of them, which one more fit costs.
 CHEAP = ("majority", "classic", "frozen", "untrained")
 PLAN = "winner-plan.json"
-# Where not all labels seem to fit, fits on so many times as many are timed, at most so often.
+# Fits on so many times as many labels are timed, at most so often.
 GROWTH, MEASURED = 4, 4
 
 
@@ -54,20 +55,28 @@ def _afforded(contest: Contest, judged: Judged, every: np.ndarray, left_s: float
 
 
 def _fitting(contest: Contest, judged: Judged, every: np.ndarray, deadline: float) -> int:
-    """How many labels fit, from fits of the comparison; of where these were small, a larger one says more."""
-    best, known, fit_s = judged.best, min(max(judged.told["labels"]), len(every)), judged.fit_s
+    """How many labels fit, from fits of the comparison; of where these were small, larger ones say more.
+
+    What a small fit takes is mostly what any fit takes, or a hundredth of what support vectors of many labels take: so
+    no more than GROWTH times what was tried is taken on trust, and time grows on as it grew.
+    """
+    if not math.isfinite(deadline):
+        return len(every)
+    best, known, fit_s, power = judged.best, min(max(judged.told["labels"]), len(every)), judged.fit_s, 1.0
     sizes = np.unique(np.geomspace(known, len(every), 64).astype(int)).tolist()
     fits = 1 + _parts(best, len(every)) * (1 - 1 / PARTS)
     for _ in range(MEASURED):
-        left_s, unit_s = deadline - time.monotonic(), fit_s / best.work(known)
-        fitting = max((size for size in sizes if fits * unit_s * best.work(size) <= left_s), default=known)
+        left_s, unit_s = deadline - time.monotonic(), fit_s / best.work(known) ** power
+        fitting = max((size for size in sizes if fits * unit_s * best.work(size) ** power <= left_s), default=sizes[0])
         more = min(GROWTH * known, fitting)
-        if fitting == len(every) or more <= known:
+        if fitting == len(every) <= GROWTH * known or more <= known:
             break
-        # What a small fit takes is mostly what any fit takes.
         began, rows = time.monotonic(), _some(contest, every, more)
         best.answer(Cell(more, 0, 0, rows, rows[:1]))
-        known, fit_s = more, time.monotonic() - began
+        took_s = time.monotonic() - began
+        if best.work(more) >= 2 * best.work(known) and took_s > fit_s > 0:
+            power = max(1.0, math.log(took_s / fit_s) / math.log(best.work(more) / best.work(known)))
+        known, fit_s = more, took_s
     return fitting
 
 
