@@ -23,7 +23,7 @@ def test_words_that_do_not_repeat_are_not_covered() -> None:
 
 def test_images_are_described_by_their_size() -> None:
     found = profile("image", np.zeros((7, 3, 8, 12), np.uint8), [None] * 7)
-    assert found.num_examples == 7 and found.traits == {"num_images": 7.0, "side": 12.0, "channels": 3.0}
+    assert found.num_examples == 7 and found.traits == {"side": 12.0, "channels": 3.0}
 
 
 def test_no_rows_at_all() -> None:

@@ -11,10 +11,10 @@ from seedbed.core.types import Moment
 
 _CLOSEST, _FURTHEST = 0.75, 1.1
 _SHIFT = 0.125
-LIGHT = 0.2
+_LIGHT = 0.2
 
 
-def augment(values: Tensor, keep: Tensor, at: Moment, light: float = LIGHT) -> Tensor:
+def augment(values: Tensor, keep: Tensor, at: Moment, light: float = _LIGHT) -> Tensor:
     """Crop, mirror and relight images while training; leave them alone when scoring.
 
     Only colour images are mirrored: digits and letters, which are grey, would become others.
@@ -70,7 +70,7 @@ def mirror(pixels_BCYX: Tensor, keys: Keys) -> Tensor:
     return torch.where(swapped_B[:, None, None, None], pixels_BCYX.flip(3), pixels_BCYX)
 
 
-def relight(pixels_BCYX: Tensor, keys: Keys, light: float = LIGHT) -> Tensor:
+def relight(pixels_BCYX: Tensor, keys: Keys, light: float = _LIGHT) -> Tensor:
     """Change brightness by a factor of 1 - light to 1 + light, then contrast about each image's mean by another."""
     factors_BN = 1.0 + light * (2.0 * keys.uniform("light", 2) - 1.0)
     bright_BCYX = pixels_BCYX * factors_BN[:, 0, None, None, None]

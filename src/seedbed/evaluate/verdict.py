@@ -129,7 +129,8 @@ def arm_to_keep(verdict: Mapping[str, Any], selection_of: Mapping[str, float]) -
     """The arm whose model is left behind: the better one where the verdict tells, else the best on training labels.
 
     A network that stops early has for a score its best moment on a few held-out labels, which is more than it is worth:
-    it must not be served against what all draws and items have shown.
+    it must not be served against what all draws and items have shown. This looks at test items, but only to choose
+    between two arms whose difference is sure, so that the score of the one kept is hardly luckier for it.
 
     Args:
         verdict: from `Verdict.to_json`.

@@ -32,7 +32,7 @@ class Evidence:
 
     Attributes:
         modality, objective, trunk, size: what to take.
-        needs: traits of the data with the least value each must have.
+        needs: num_examples and traits of the data with the least value each must have.
         minutes: of the whole command, the least for which it was measured to be the better choice.
         measured: the sentence for the plan.
         tokenizer: pieces that the text is read in; "": what the objective asks for.
@@ -99,7 +99,7 @@ EVIDENCE = (
         "micro",
         "On 12,000 small photographs with 100 labels, 10 minutes of contrast on one core reached 0.353 with "
         "convolutions, denoising without them 0.249.",
-        needs={"channels": 3, "num_images": 10_000},
+        needs={"channels": 3, "num_examples": 10_000},
         minutes=17,
     ),
     Evidence(
@@ -109,7 +109,7 @@ EVIDENCE = (
         "nano",
         "Colours mislead a network that looks at all pixels at once: on 2,000 small photographs with 100 labels, 3 "
         "minutes on one core brought 0.333 by contrast with convolutions, 0.240 by denoising without them.",
-        needs={"channels": 3, "num_images": 1_500},
+        needs={"channels": 3, "num_examples": 1_500},
     ),
     Evidence(
         "image",
@@ -118,7 +118,7 @@ EVIDENCE = (
         "micro",
         "On 20,000 pictures of clothes with 100 labels, 20 minutes of contrast on two cores reached 0.767 with "
         "convolutions, where denoising without them stays at 0.739.",
-        needs={"num_images": 10_000},
+        needs={"num_examples": 10_000},
         minutes=30,
     ),
     Evidence(
@@ -284,21 +284,21 @@ def _what(profile: Profile, settings: Settings, seconds: float | None) -> tuple[
         reasons = [f"Objective {row.objective} on the trunk {row.trunk}: {row.measured}"]
         return row.objective, row.trunk, _size(row.size, settings), row.tokenizer, reasons
     setup: Setup = find("objectives", settings.objective).setup
-    measured = fits[0].trunk if fits else setup.trunks[0]
-    trunk = measured if settings.trunk == "auto" else settings.trunk
+    row = fits[0] if fits else Evidence(profile.modality, settings.objective, setup.trunks[0], "nano", "")
+    trunk = row.trunk if settings.trunk == "auto" else settings.trunk
     reasons = [f"Objective {settings.objective} as asked for, on the trunk {trunk}."]
-    size, tokenizer = (fits[0].size, fits[0].tokenizer) if fits else ("nano", "")
     if settings.size == "auto":
-        reasons.append(f"Size {size}: by the amount of data and time.")
-    return settings.objective, trunk, _size(size, settings), tokenizer, reasons
+        reasons.append(f"Size {row.size}: by the amount of data and time.")
+    return settings.objective, trunk, _size(row.size, settings), row.tokenizer, reasons
 
 
 def _applies(row: Evidence, profile: Profile, settings: Settings, seconds: float | None) -> bool:
+    known = {"num_examples": profile.num_examples, **profile.traits}
     return (
         row.modality == profile.modality
         and settings.objective in ("auto", row.objective)
         and settings.trunk in ("auto", row.trunk)
-        and all(profile.traits.get(trait, 0.0) >= least for trait, least in row.needs.items())
+        and all(known.get(trait, 0.0) >= least for trait, least in row.needs.items())
         and (seconds is None or seconds >= 60 * row.minutes)
     )
 

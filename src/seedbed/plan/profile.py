@@ -24,7 +24,7 @@ class Profile:
         num_labels: labelled rows.
         num_classes: different labels.
         traits: text: num_chars, num_words, word_coverage (share of the running words that are neither rare nor unique);
-            image: num_images, side (longer one, pixels), channels.
+            image: side (longer one, pixels), channels.
     """
 
     modality: str
@@ -62,5 +62,5 @@ def _text_traits(texts: Sequence[str] | np.ndarray) -> dict[str, float]:
 
 
 def _image_traits(pixels_NCYX: np.ndarray) -> dict[str, float]:
-    num, channels, rows, columns = pixels_NCYX.shape
-    return {"num_images": float(num), "side": float(max(rows, columns)), "channels": float(channels)}
+    _, channels, rows, columns = pixels_NCYX.shape
+    return {"side": float(max(rows, columns)), "channels": float(channels)}

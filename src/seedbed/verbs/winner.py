@@ -73,9 +73,9 @@ def _fitting(contest: Contest, judged: Judged, every: np.ndarray, deadline: floa
             break
         began, rows = time.monotonic(), _some(contest, every, more)
         best.answer(Cell(more, 0, 0, rows, rows[:1]))
-        took_s = time.monotonic() - began
-        if best.work(more) >= 2 * best.work(known) and took_s > fit_s > 0:
-            power = max(1.0, math.log(took_s / fit_s) / math.log(best.work(more) / best.work(known)))
+        took_s, grown = time.monotonic() - began, best.work(more) / best.work(known)
+        if grown >= 2 and took_s > fit_s > 0:
+            power = max(1.0, math.log(took_s / fit_s) / math.log(grown))
         known, fit_s = more, took_s
     return fitting
 
